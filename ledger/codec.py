@@ -1,0 +1,131 @@
+"""Canonical bytes: msgpack, arrays only, fixed field order, shortest form, nothing else.
+
+One value has one encoding and one encoding one value: whatever `unpack` accepts re-encodes to
+the same bytes. Types are exact (`True` is not 1). Field readers name the field they refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgpack
+
+from clawpurse.ledger.errors import Malformed
+
+U64_MAX: Final = 2**64 - 1
+U32_MAX: Final = 2**32 - 1
+# Deepest legitimate nesting: block → transactions → signed → witness → entry, plus one for
+# action fields. Deeper input is hostile and would only cost recursion.
+NESTING_MAX: Final = 8
+
+Wire = None | bool | int | str | bytes | list["Wire"]
+
+
+def pack(value: object) -> bytes:
+    """Encode nested lists or tuples of int, bytes, str, bool and None."""
+    return msgpack.packb(value, use_bin_type=True)
+
+
+def unpack(data: bytes, *, size_max: int, field: str = "message") -> list[Wire]:
+    """Decode one canonical array of at most `size_max` bytes.
+
+    Raises `Malformed` on anything that is not the one canonical encoding of an array: trailing
+    bytes, longer forms, maps, floats, extension types, too deep nesting.
+    """
+    if len(data) > size_max:
+        raise Malformed(field, f"is {len(data)} bytes, at most {size_max} are allowed")
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException, UnicodeDecodeError) as err:
+        raise Malformed(field, f"is not canonical msgpack ({type(err).__name__})") from None
+    if type(value) is not list:
+        raise Malformed(field, "is not an array")
+    _refuse_foreign(value, field)
+    if msgpack.packb(value, use_bin_type=True) != data:
+        raise Malformed(field, "is not in canonical form")
+    return value
+
+
+def _refuse_foreign(value: list[Wire], field: str) -> None:
+    """Walk level by level: only our types, not deeper than `NESTING_MAX`."""
+    level: list[list[Wire]] = [value]
+    for _ in range(NESTING_MAX):
+        deeper: list[list[Wire]] = []
+        for items in level:
+            for item in items:
+                kind = type(item)
+                if kind is list:
+                    deeper.append(item)  # type: ignore[arg-type]
+                elif item is not None and kind not in (int, bytes, str, bool):
+                    raise Malformed(field, f"holds a {kind.__name__}, which the format lacks")
+        if not deeper:
+            return
+        level = deeper
+    raise Malformed(field, f"is nested deeper than {NESTING_MAX} levels")
+
+
+def array(value: object, field: str, length: int) -> list[Wire]:
+    """Return `value` if it is an array of exactly `length` items."""
+    if type(value) is not list:
+        raise Malformed(field, "is not an array")
+    if len(value) != length:
+        raise Malformed(field, f"has {len(value)} items, {length} are required")
+    return value
+
+
+def items(value: object, field: str, count_max: int) -> list[Wire]:
+    """Return `value` if it is an array of at most `count_max` items."""
+    if type(value) is not list:
+        raise Malformed(field, "is not an array")
+    if len(value) > count_max:
+        raise Malformed(field, f"has {len(value)} items, at most {count_max} are allowed")
+    return value
+
+
+def integer(value: object, field: str, low: int = 0, high: int = U64_MAX) -> int:
+    """Return `value` if it is an int (not a bool) within `low`…`high`."""
+    if type(value) is not int:
+        raise Malformed(field, "is not an integer")
+    if not low <= value <= high:
+        raise Malformed(field, f"is {value}, outside {low}…{high}")
+    return value
+
+
+def binary(value: object, field: str, size_max: int, size_min: int = 0) -> bytes:
+    """Return `value` if it is a byte string of `size_min`…`size_max` bytes."""
+    if type(value) is not bytes:
+        raise Malformed(field, "is not a byte string")
+    if not size_min <= len(value) <= size_max:
+        raise Malformed(field, f"is {len(value)} bytes, {size_min}…{size_max} are allowed")
+    return value
+
+
+def digest(value: object, field: str) -> bytes:
+    """Return `value` if it is exactly 32 bytes: a hash, key or account id."""
+    if type(value) is not bytes or len(value) != 32:
+        raise Malformed(field, "is not 32 bytes")
+    return value
+
+
+def optional_digest(value: object, field: str) -> bytes | None:
+    """Return None, or `value` if it is exactly 32 bytes."""
+    return None if value is None else digest(value, field)
+
+
+def ascii_text(value: object, field: str, size_max: int, size_min: int = 1) -> str:
+    """Return `value` if it is printable ASCII of `size_min`…`size_max` characters."""
+    if type(value) is not str:
+        raise Malformed(field, "is not a string")
+    if not size_min <= len(value) <= size_max:
+        raise Malformed(field, f"is {len(value)} characters, {size_min}…{size_max} are allowed")
+    if not all("\x20" <= char <= "\x7e" for char in value):
+        raise Malformed(field, "has a character outside printable ASCII")
+    return value
+
+
+def version(value: object, field: str, known: Sequence[int]) -> int:
+    """Return `value` if it is a version that this software knows."""
+    if type(value) is not int or value not in known:
+        raise Malformed(field, f"is version {value!r}; known here: {list(known)}")
+    return value
