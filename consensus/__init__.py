@@ -1,0 +1,1 @@
+"""How authorities agree: a synchronous state machine, inputs in, effects out."""

@@ -1,0 +1,1 @@
+"""One folder per service; `registry.py` lists the on-chain ones in consensus order."""

@@ -1,0 +1,1 @@
+"""The daemon: performs effects; owns tasks, files, the mempool and JSON-RPC."""

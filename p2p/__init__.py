@@ -1,0 +1,1 @@
+"""How nodes talk: identity, encryption, framing, peers, gossip, discovery."""

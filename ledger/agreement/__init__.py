@@ -1,0 +1,1 @@
+"""What authorities sign: sign bytes, votes, certificates and authority sets."""

@@ -1,0 +1,1 @@
+"""The one path by which value moves, and the services that modules build on."""

@@ -1,0 +1,1 @@
+"""Where the chain is kept: one key-value interface, three implementations, one schema."""

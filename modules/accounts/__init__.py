@@ -1,0 +1,1 @@
+"""On-chain module: opening accounts and changing their keys."""

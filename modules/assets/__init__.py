@@ -1,0 +1,1 @@
+"""On-chain module: assets and their transfer."""
