@@ -1,0 +1,119 @@
+"""Parameters that every node must share: limits, prices, pace. Integers only, part of state.
+
+They come from genesis and change only by governance; header h commits to those in force at h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, fields, replace
+from typing import Final, Self
+
+from clawpurse.ledger import codec
+from clawpurse.ledger.crypto import params_hash_of
+from clawpurse.ledger.errors import Malformed
+
+PARAMS_VERSION: Final = 1
+PARAMS_BYTES_MAX: Final = 4096
+NATIVE_ASSET: Final = "CLAW"
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Consensus parameters. The order of the fields is the order on the wire.
+
+    Pace (R17, R19, R20): a round's time-outs grow linearly to their caps; `execution_bound_ms`
+    is what `block_cost_max` may cost on the slowest supported machine.
+    """
+
+    interval_ms: int = 200
+    heartbeat_ms: int = 30_000
+    propose_base_ms: int = 1_000
+    propose_delta_ms: int = 500
+    propose_cap_ms: int = 30_000
+    prevote_base_ms: int = 500
+    prevote_delta_ms: int = 250
+    prevote_cap_ms: int = 10_000
+    precommit_base_ms: int = 500
+    precommit_delta_ms: int = 250
+    precommit_cap_ms: int = 10_000
+    execution_bound_ms: int = 1_000
+    precision_ms: int = 500
+    message_delay_ms: int = 2_000
+    message_delay_delta_ms: int = 500
+    message_delay_cap_ms: int = 30_000
+    # 2,000 transfers of about 400 bytes, with room for larger transactions.
+    block_bytes_max: int = 2_000_000
+    block_transactions_max: int = 2_000
+    block_cost_max: int = 500_000
+    # Due work per block and per creator within it, so that a pile never stalls payments.
+    due_per_block_max: int = 500
+    due_per_creator_max: int = 100
+    fee_min: int = 0
+    opening_deposit: int = 0
+    # One sender's cost budget in one window of block time: about 600 transfers a second.
+    quota_window_ms: int = 60_000
+    quota_cost_max: int = 5_000_000
+    valid_for_max_ms: int = DAY_MS
+    idempotency_keep_ms: int = DAY_MS
+    idempotency_per_sender_max: int = 100_000
+    evidence_age_max_ms: int = 14 * DAY_MS
+    proposer_miss_max: int = 0
+    permissioned: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse values under which a network could not run. Raises `Malformed`."""
+        for spec in fields(self):
+            codec.integer(getattr(self, spec.name), f"params.{spec.name}")
+        for name in _MUST_BE_POSITIVE:
+            if getattr(self, name) == 0:
+                raise Malformed(f"params.{name}", "must be at least 1")
+        if self.valid_for_max_ms > DAY_MS:
+            raise Malformed("params.valid_for_max_ms", f"is above one day ({DAY_MS} ms)")
+
+    def to_wire(self) -> list[int]:
+        """Return the fields in wire order, the version first."""
+        return [PARAMS_VERSION, *astuple(self)]
+
+    @classmethod
+    def from_wire(cls, value: object) -> Self:
+        """Read what `to_wire` wrote. Raises `Malformed`."""
+        names = [spec.name for spec in fields(cls)]
+        wire = codec.array(value, "params", len(names) + 1)
+        codec.version(wire[0], "params.version", (PARAMS_VERSION,))
+        pairs = zip(names, wire[1:], strict=True)
+        return cls(**{name: codec.integer(item, f"params.{name}") for name, item in pairs})
+
+    def pack(self) -> bytes:
+        """Return the canonical bytes."""
+        return codec.pack(self.to_wire())
+
+    @property
+    def hash(self) -> bytes:
+        """The 32-byte hash that headers carry."""
+        return params_hash_of(self.pack())
+
+    def with_values(self, values: dict[str, int]) -> Self:
+        """Return a copy with some fields changed; `Malformed` names an unknown field."""
+        known = {spec.name for spec in fields(self)}
+        for name in values:
+            if name not in known:
+                raise Malformed(f"params.{name}", "is not a parameter")
+        return replace(self, **values)
+
+
+_MUST_BE_POSITIVE: Final = (
+    "heartbeat_ms",
+    "propose_base_ms",
+    "prevote_base_ms",
+    "precommit_base_ms",
+    "block_bytes_max",
+    "block_transactions_max",
+    "block_cost_max",
+    "due_per_block_max",
+    "due_per_creator_max",
+    "quota_window_ms",
+    "quota_cost_max",
+    "valid_for_max_ms",
+    "idempotency_keep_ms",
+)
