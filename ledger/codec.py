@@ -11,7 +11,7 @@ from typing import Final
 
 import msgpack
 
-from clawpurse.ledger.errors import Malformed
+from clawpurse.ledger.errors import Bug, Malformed
 
 U64_MAX: Final = 2**64 - 1
 U32_MAX: Final = 2**32 - 1
@@ -60,6 +60,20 @@ def unpack_typed(data: bytes, *, size_max: int, field: str = "message") -> list[
     if not canonical:
         raise Malformed(field, "is not the canonical encoding of an array")
     return value  # type: ignore[no-any-return]
+
+
+def unpack_own(data: bytes) -> list[Wire]:
+    """Decode bytes that this software packed and storage checked; no canonical check again.
+
+    Raises `Bug` when they are not an array: storage vouched for bytes that we never wrote.
+    """
+    try:
+        value = msgpack.unpackb(data, raw=False, strict_map_key=True, use_list=True)
+    except (ValueError, msgpack.exceptions.UnpackException) as err:
+        raise Bug(f"a record of ours does not decode ({type(err).__name__})") from err
+    if type(value) is not list:
+        raise Bug("a record of ours is not an array")
+    return value
 
 
 def _refuse_foreign(value: list[Wire], field: str) -> None:

@@ -9,6 +9,7 @@ ClawPurseError
 ├── PeerError                    a peer's fault: it sent what no honest node sends
 │   ├── InvalidBlock             a block that breaks a rule of the protocol
 │   ├── InvalidCertificate       a certificate, vote or proposal that does not verify
+│   ├── WrongNetwork             it serves another chain, genesis or protocol version
 │   └── ProtocolViolation        broken framing, handshake or message order
 ├── OperatorError                the operator's to mend: carries what, why, next command
 │   └── StorageFault             a disk that lies, is full, or lost what it acknowledged
@@ -20,6 +21,7 @@ What a person sees of any of them is one line: what, why, and the command that c
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import Any
 
 
 class Code(IntEnum):
@@ -94,17 +96,17 @@ class Refused(CallerError):
     """A well-formed request that the ledger refuses, with the code that a receipt would carry.
 
     Attributes: `code`, `reason` (one sentence of facts), `rule` (what refused it, such as
-    `kernel.balance`), `facts` (small integers and ids for programs).
+    `kernel.balance`), `wire_facts` (the integers, ids and names that a receipt carries).
     """
 
     def __init__(
-        self, code: Code, reason: str, *, rule: str = "", facts: dict[str, object] | None = None
+        self, code: Code, reason: str, *, rule: str = "", wire_facts: tuple[Any, ...] = ()
     ) -> None:
         super().__init__(f"{code.label}: {reason}")
         self.code = code
         self.reason = reason
         self.rule = rule
-        self.facts = facts or {}
+        self.wire_facts = wire_facts
 
 
 class NotFound(CallerError):
@@ -141,6 +143,19 @@ class InvalidBlock(PeerError):
 
 class InvalidCertificate(PeerError):
     """A certificate, vote or proposal that does not verify against its authority set."""
+
+
+class WrongNetwork(PeerError):
+    """A peer of another network; nobody's malice, so it is told, dropped, and not banned.
+
+    Attributes: `what` differs (`chain id`, `genesis hash`, `protocol version`), `ours`, `theirs`.
+    """
+
+    def __init__(self, what: str, ours: str, theirs: str) -> None:
+        super().__init__(f"{what} is {theirs} there and {ours} here")
+        self.what = what
+        self.ours = ours
+        self.theirs = theirs
 
 
 class ProtocolViolation(PeerError):

@@ -16,6 +16,8 @@ PARAMS_VERSION: Final = 1
 PARAMS_BYTES_MAX: Final = 4096
 NATIVE_ASSET: Final = "CLAW"
 DAY_MS: Final = 86_400_000
+ASSET_CHARS_MAX: Final = 16
+DECIMALS_MAX: Final = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,9 @@ class Params:
     block_bytes_max: int = 2_000_000
     block_transactions_max: int = 2_000
     block_cost_max: int = 500_000
-    # Due work per block and per creator within it, so that a pile never stalls payments.
+    # Due work executed per block, and pending per creator: a pile never stalls payments.
     due_per_block_max: int = 500
-    due_per_creator_max: int = 100
+    due_per_creator_max: int = 1_000
     fee_min: int = 0
     opening_deposit: int = 0
     # One sender's cost budget in one window of block time: about 600 transfers a second.
@@ -117,3 +119,13 @@ _MUST_BE_POSITIVE: Final = (
     "valid_for_max_ms",
     "idempotency_keep_ms",
 )
+
+
+def asset_name(value: object, field_name: str) -> str:
+    """Return `value` if it is an asset's name: 1–16 of A–Z, 0–9 and dot, a letter first."""
+    name = codec.ascii_text(value, field_name, ASSET_CHARS_MAX)
+    if not "A" <= name[0] <= "Z":
+        raise Malformed(field_name, "does not begin with a capital letter")
+    if not all("A" <= char <= "Z" or "0" <= char <= "9" or char == "." for char in name):
+        raise Malformed(field_name, "has a character other than A–Z, 0–9 and dot")
+    return name

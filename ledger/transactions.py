@@ -10,6 +10,7 @@ a bad witness condemns neither the body nor a block.
 from __future__ import annotations
 
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 from clawpurse.ledger import codec, crypto
@@ -175,7 +176,7 @@ def decode_transaction(raw: bytes) -> Transaction:
     body_bytes = codec.binary(wire[0], "tx.body", TX_BYTES_MAX)
     entries = codec.items(wire[1], "tx.witness", WITNESS_MAX)
     witness = tuple([_decode_entry(item) for item in entries])
-    for before, after in zip(witness, witness[1:], strict=False):
+    for before, after in pairwise(witness):
         if before[:3] >= after[:3]:
             raise BadSignature("witness entries are not strictly ascending")
     return Transaction(

@@ -1,0 +1,199 @@
+"""The kernel's records in state: their keys, their bytes, and nothing else.
+
+Keys of the tree `kernel` (docs/protocol.md lists them for client authors):
+a‖account · b‖account‖asset · u‖asset · i‖account‖hash of key · d‖time‖id · h‖id · p · s
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from clawpurse.ledger import codec
+from clawpurse.ledger.codec import Wire
+from clawpurse.ledger.crypto import account_hash_of, hasher
+from clawpurse.ledger.errors import Bug
+from clawpurse.ledger.transactions import LANE_COUNT
+
+RECORD_VERSION: Final = 1
+RECORD_BYTES_MAX: Final = 65_536
+DUE_PREFIX: Final = b"d"
+PARAMS_KEY: Final = b"p"
+AUTHORITIES_KEY: Final = b"s"
+idempotency_hash = hasher(b"claw.idemkey")
+due_hash = hasher(b"claw.due")
+# Fees and deposits go here and stay in supply. No key can sign for it.
+FEE_ACCOUNT: Final = account_hash_of(b"fees")
+
+
+def module_account(name: str) -> bytes:
+    """Return the account that belongs to a module; no key can sign for it."""
+    return account_hash_of(b"module " + name.encode("ascii"))
+
+
+def account_key(account: bytes) -> bytes:
+    """Return the state key of an account record."""
+    return b"a" + account
+
+
+def balance_key(account: bytes, asset: str) -> bytes:
+    """Return the state key of a balance in an asset other than the native one."""
+    return b"b" + account + asset.encode("ascii")
+
+
+def supply_key(asset: str) -> bytes:
+    """Return the state key of an asset's supply."""
+    return b"u" + asset.encode("ascii")
+
+
+def idempotency_key(account: bytes, key: bytes) -> bytes:
+    """Return the state key of an idempotency record."""
+    return b"i" + account + idempotency_hash(key)
+
+
+def due_key(time_ms: int, entry_id: bytes) -> bytes:
+    """Return the state key of due work; ascending keys are ascending times."""
+    return DUE_PREFIX + time_ms.to_bytes(8, "big") + entry_id
+
+
+def hold_key(hold_id: bytes) -> bytes:
+    """Return the state key of a hold."""
+    return b"h" + hold_id
+
+
+class Account(NamedTuple):
+    """An account with its native balance, so that a payment touches one key a side.
+
+    `key` may sign for it (None: nobody, or a policy decides). `lanes` packs the next sequence
+    of lanes 0…n as 8 bytes each; absent lanes are at 0. `quota_used` counts cost in the window
+    number `quota_window` of block time. `policy` and `flags` are for modules to come.
+    """
+
+    key: bytes | None
+    balance: int
+    held: int
+    lanes: bytes
+    quota_window: int
+    quota_used: int
+    idempotency_count: int
+    due_count: int
+    flags: int
+    policy: bytes | None
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    def sequence(self, lane: int) -> int:
+        """Return the next sequence of a lane."""
+        return int.from_bytes(self.lanes[8 * lane : 8 * lane + 8], "big")
+
+    def lanes_with(self, lane: int, sequence: int) -> bytes:
+        """Return the packed lanes after a lane's next sequence changed."""
+        lanes = self.lanes
+        if len(lanes) < 8 * (lane + 1):
+            if not 0 <= lane < LANE_COUNT:
+                raise Bug(f"lane {lane} does not exist")
+            lanes += bytes(8 * (lane + 1) - len(lanes))
+        return lanes[: 8 * lane] + sequence.to_bytes(8, "big") + lanes[8 * lane + 8 :]
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Account:
+        """Read a record that we wrote."""
+        wire = _own(data, 11)
+        return cls(*wire[1:])  # type: ignore[arg-type]
+
+
+def new_account(key: bytes | None) -> Account:
+    """Return a fresh account that `key` may sign for."""
+    return Account(key, 0, 0, b"", 0, 0, 0, 0, 0, None)
+
+
+class Balance(NamedTuple):
+    """What an account has of an asset other than the native one. `flags` are for controls."""
+
+    amount: int
+    held: int
+    flags: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Balance:
+        """Read a record that we wrote."""
+        return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+
+
+class IdempotencyRecord(NamedTuple):
+    """What a sender's key was used for. `code` is the receipt's."""
+
+    tx_id: bytes
+    height: int
+    code: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> IdempotencyRecord:
+        """Read a record that we wrote."""
+        return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+
+
+class Hold(NamedTuple):
+    """Value that a rule stopped on its way; still the source's until it is released."""
+
+    asset: str
+    source: bytes
+    target: bytes
+    amount: int
+    rule: str
+    rule_version: int
+    expires_ms: int
+    release_at_expiry: int
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Hold:
+        """Read a record that we wrote."""
+        return cls(*_own(data, 9)[1:])  # type: ignore[arg-type]
+
+
+class Due(NamedTuple):
+    """Work that a module (or the kernel) asked to be woken for."""
+
+    module: str
+    creator: bytes
+    payload: list[Wire]
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Due:
+        """Read a record that we wrote."""
+        return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+
+
+def pack_supply(amount: int) -> bytes:
+    """Return the bytes of a supply record."""
+    return codec.pack([RECORD_VERSION, amount])
+
+
+def unpack_supply(data: bytes) -> int:
+    """Read a supply record that we wrote."""
+    return codec.integer(_own(data, 2)[1], "supply")
+
+
+def _own(data: bytes, length: int) -> list[Wire]:
+    """Decode a record from our own state; damage there is storage's or our fault, so `Bug`."""
+    wire = codec.unpack_own(data)
+    if len(wire) != length or wire[0] != RECORD_VERSION:
+        raise Bug(f"a state record has {len(wire)} fields or a version other than {RECORD_VERSION}")
+    return wire

@@ -1,0 +1,280 @@
+"""What a module is: declared actions, handlers, hooks, queries. The kernel does the rest.
+
+A module reads any committed state through queries, writes only its own tree, and moves value
+only through the kernel, which asks the hooks of all modules in registry order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Final, NamedTuple, Protocol
+
+from clawpurse.ledger import codec
+from clawpurse.ledger.codec import Wire
+from clawpurse.ledger.errors import Bug, Malformed, Refused
+from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.overlay import StateReader
+from clawpurse.ledger.params import Params, asset_name
+from clawpurse.ledger.rules import KERNEL_RULES, Rule, refuse
+from clawpurse.ledger.transactions import Body, RawAction
+
+KERNEL: Final = "kernel"
+
+
+class FieldType(IntEnum):
+    """How a field is encoded, checked, and shown in JSON."""
+
+    ACCOUNT = 1
+    ASSET = 2
+    AMOUNT = 3
+    INTEGER = 4
+    TEXT = 5
+    BYTES = 6
+    KEY = 7
+    TIME = 8
+
+
+class Field(NamedTuple):
+    """One field of an action. `size_max` bounds text and bytes; `name` is its JSON name."""
+
+    name: str
+    type: FieldType
+    meaning: str
+    size_max: int = 32
+    optional: bool = False
+
+
+def read_field(spec: Field, value: Wire, where: str) -> Any:
+    """Return a field's value, exactly typed. Raises `Malformed` naming `where`.`spec.name`."""
+    name = f"{where}.{spec.name}"
+    if value is None and spec.optional:
+        return None
+    match spec.type:
+        case FieldType.ACCOUNT | FieldType.KEY:
+            return codec.digest(value, name)
+        case FieldType.ASSET:
+            return asset_name(value, name)
+        case FieldType.AMOUNT | FieldType.INTEGER | FieldType.TIME:
+            return codec.integer(value, name)
+        case FieldType.TEXT:
+            return codec.ascii_text(value, name, spec.size_max, 0)
+        case FieldType.BYTES:
+            return codec.binary(value, name, spec.size_max)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionType:
+    """An action that transactions may carry.
+
+    `name` is `module.verb`; `fields` are in wire order; `cost` is its static cost without bytes
+    and signatures (R17: about one unit a microsecond on the slowest supported machine).
+    `words` says what it does, given its parsed fields by name and functions that show accounts
+    and amounts; `approvers` names (account, public key) pairs whose signature it needs beside
+    the sender's, in ascending order.
+    """
+
+    name: str
+    fields: tuple[Field, ...]
+    cost: int
+    words: Callable[[Mapping[str, Any], Words], str]
+    approvers: Callable[[Sequence[Any], Body], tuple[tuple[bytes, bytes], ...]] | None = None
+    parse: Callable[[Sequence[Wire], str], tuple[Any, ...]] | None = None
+
+    def read(self, wire: Sequence[Wire]) -> tuple[Any, ...]:
+        """Return the fields of an action, exactly typed, in wire order. Raises `Malformed`."""
+        if self.parse is not None:
+            return self.parse(wire, self.name)
+        if len(wire) != len(self.fields):
+            raise Malformed(self.name, f"has {len(wire)} fields, {len(self.fields)} are required")
+        pairs = zip(self.fields, wire, strict=True)
+        return tuple([read_field(spec, value, self.name) for spec, value in pairs])
+
+    def named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """Return parsed fields by name."""
+        return {spec.name: value for spec, value in zip(self.fields, values, strict=True)}
+
+
+class Words(NamedTuple):
+    """How a sentence shows things: the caller knows contacts, decimals and languages."""
+
+    account: Callable[[bytes], str]
+    amount: Callable[[str, int], str]
+
+
+class VerdictKind(IntEnum):
+    """What a hook says of a transfer."""
+
+    ALLOW = 0
+    HOLD = 1
+    DENY = 2
+
+
+class Verdict(NamedTuple):
+    """A hook's answer: which rule in which version said what.
+
+    A HOLD names until when (ms of block time) and whether it then releases or returns.
+    """
+
+    kind: VerdictKind
+    rule: str = ""
+    version: int = 0
+    facts: tuple[Wire, ...] = ()
+    expires_ms: int = 0
+    release_at_expiry: bool = False
+
+
+ALLOW: Final = Verdict(VerdictKind.ALLOW)
+
+
+class Movement(NamedTuple):
+    """A transfer that hooks are asked about. Amount in minor units."""
+
+    asset: str
+    source: bytes
+    target: bytes
+    amount: int
+    purpose: str
+
+
+class Context(Protocol):
+    """What a handler may do: read anything committed, write its own tree, ask the kernel.
+
+    All of it is undone when the transaction fails. Anything refused is raised as `Refused`.
+    """
+
+    @property
+    def height(self) -> int:
+        """The height of the block that is being executed."""
+
+    @property
+    def time_ms(self) -> int:
+        """The block's time, the only clock of the ledger: ms UTC."""
+
+    @property
+    def params(self) -> Params:
+        """The parameters in force."""
+
+    @property
+    def sender(self) -> bytes:
+        """Who sent the transaction; the module's own account in due work and genesis."""
+
+    @property
+    def memo(self) -> bytes:
+        """The transaction's memo."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Read from the module's own tree."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Write to the module's own tree; an empty value is a `Bug`."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove from the module's own tree."""
+
+    def query(self, name: str, *args: object) -> Any:
+        """Ask another module (`module.noun`) about state as of this point."""
+
+    def refuse(self, rule: str, *facts: Wire) -> Refused:
+        """Return the error of one of the module's (or the kernel's) rules, to be raised."""
+
+    def transfer(self, asset: str, source: bytes, target: bytes, amount: int) -> None:
+        """Move value, asking every module's hook first; opens `target` if it is new."""
+
+    def mint(self, asset: str, target: bytes, amount: int) -> None:
+        """Create value: supply rises with it."""
+
+    def burn(self, asset: str, source: bytes, amount: int) -> None:
+        """Destroy value: supply falls with it."""
+
+    def create_asset(self, asset: str) -> None:
+        """Let an asset have supply; refused if it has already."""
+
+    def open_account(self, account: bytes) -> None:
+        """Open an account, charging the opening deposit to the sender."""
+
+    def key_of(self, account: bytes) -> bytes | None:
+        """Return the key that may sign for an account (None: no key may)."""
+
+    def set_key(self, account: bytes, key: bytes) -> None:
+        """Replace the key that may sign for an account."""
+
+    def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
+        """Run the module's `on_due` at the first block at or after `time_ms`; returns its id."""
+
+    def emit(self, kind: str, accounts: Sequence[bytes], *data: Wire) -> None:
+        """Add an event; `accounts` are those in whose history it appears."""
+
+
+Handler = Callable[[Context, Sequence[Any]], None]
+TransferHook = Callable[[Context, Movement], Verdict]
+DueHandler = Callable[[Context, Sequence[Wire]], None]
+Query = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """An on-chain module, declared once in its `chain.py`.
+
+    `version` is its state's version, part of genesis. `rules` are its refusals, `events` its
+    kinds of event with the names of their data fields. `genesis` writes its first state;
+    `invariants` return a problem's description for full checks (`db check`), never during
+    blocks.
+    """
+
+    name: str
+    version: int
+    actions: tuple[ActionType, ...]
+    handlers: Mapping[str, Handler]
+    on_transfer: TransferHook | None = None
+    on_due: DueHandler | None = None
+    queries: Mapping[str, Query] = field(default_factory=dict)
+    invariants: tuple[Callable[[StateReader], str | None], ...] = ()
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    events: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    genesis: Callable[[Context, Genesis], None] | None = None
+
+
+class Registry:
+    """The on-chain modules of a network, in consensus order. Immutable once built."""
+
+    def __init__(self, modules: Sequence[Module]) -> None:
+        self.modules: Final = tuple(modules)
+        self.by_name: Final = {module.name: module for module in self.modules}
+        self.actions: Final = {a.name: a for module in self.modules for a in module.actions}
+        self.handlers: Final = {
+            name: (module.name, handler)
+            for module in self.modules
+            for name, handler in module.handlers.items()
+        }
+        self.transfer_hooks: Final = tuple(
+            (module.name, module.on_transfer)
+            for module in self.modules
+            if module.on_transfer is not None
+        )
+        rules = dict(KERNEL_RULES)
+        for module in self.modules:
+            rules.update(module.rules)
+        self.rules: Final[Mapping[str, Rule]] = rules
+        if len(self.by_name) != len(self.modules) or KERNEL in self.by_name:
+            raise Bug("two on-chain modules have one name")
+        if set(self.actions) != set(self.handlers):
+            raise Bug("an action has no handler, or a handler no action")
+
+    @property
+    def trees(self) -> tuple[tuple[str, int], ...]:
+        """(name, version) of each state tree, the kernel's first: the order of the state root."""
+        return ((KERNEL, 1), *((module.name, module.version) for module in self.modules))
+
+    def read_action(self, action: RawAction) -> tuple[ActionType, tuple[Any, ...]]:
+        """Parse one action. Raises `Malformed`, or `Refused` for a name this chain lacks."""
+        found = self.actions.get(action.name)
+        if found is None:
+            raise refuse("kernel.action", action.name)
+        return found, found.read(action.fields)
+
+    def query(self, reader: StateReader, name: str, *args: object) -> Any:
+        """Answer a module's query (`module.noun`) over committed state."""
+        module, _, noun = name.partition(".")
+        return self.by_name[module].queries[noun](reader, *args)

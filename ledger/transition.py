@@ -1,0 +1,377 @@
+"""The transition function: committed state and a block's transactions → changes and receipts.
+
+One transaction at a time, so that a host can yield between them. Bytes and signatures are
+checked before (`prepare`, and a verifier); everything that depends on state is judged here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from clawpurse.ledger import codec
+from clawpurse.ledger.blocks import Event, Receipt
+from clawpurse.ledger.errors import BadSignature, Bug, Code, Malformed, Refused
+from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.kernel.books import Books, audit
+from clawpurse.ledger.kernel.context import BlockEnv, KernelContext, Scene, genesis_scene
+from clawpurse.ledger.kernel.records import (
+    AUTHORITIES_KEY,
+    DUE_PREFIX,
+    FEE_ACCOUNT,
+    PARAMS_KEY,
+    Account,
+    Due,
+    IdempotencyRecord,
+    due_hash,
+    due_key,
+    idempotency_key,
+    module_account,
+)
+from clawpurse.ledger.module_api import KERNEL, ActionType, Registry
+from clawpurse.ledger.overlay import EmptyState, Overlay, StateKey, StateReader
+from clawpurse.ledger.params import NATIVE_ASSET
+from clawpurse.ledger.rules import refuse
+from clawpurse.ledger.transactions import Role, Transaction, decode_transaction
+
+# Static cost, in units of about one µs on the slowest supported machine (R17): a signature,
+# the fixed work of any transaction, and every 16 bytes of it.
+COST_SIGNATURE: Final = 60
+COST_BASE: Final = 40
+COST_BYTES_SHIFT: Final = 4
+
+
+class Prepared(NamedTuple):
+    """A decoded transaction whose actions are parsed and whose static cost is known."""
+
+    transaction: Transaction
+    actions: tuple[tuple[ActionType, tuple[Any, ...]], ...]
+    cost: int
+
+
+class ExecutionResult(NamedTuple):
+    """What a block did: changed records, receipts in order, events in order, cost used."""
+
+    changes: dict[StateKey, bytes | None]
+    receipts: tuple[Receipt, ...]
+    events: tuple[Event, ...]
+    cost_used: int
+
+
+def prepare(raw: bytes, registry: Registry) -> Prepared:
+    """Decode a signed transaction and parse its actions; needs no state.
+
+    Raises `Malformed`, `BadSignature` (entries out of order) or `Refused` (unknown action).
+    """
+    transaction = decode_transaction(raw)
+    actions = tuple([registry.read_action(action) for action in transaction.body.actions])
+    cost = COST_BASE + (len(raw) >> COST_BYTES_SHIFT) + COST_SIGNATURE * len(transaction.witness)
+    for action, _ in actions:
+        cost += action.cost
+    _check_witness(transaction, actions)
+    return Prepared(transaction, actions, cost)
+
+
+def _check_witness(
+    transaction: Transaction, actions: tuple[tuple[ActionType, tuple[Any, ...]], ...]
+) -> None:
+    """Check that each required signature is there and none is superfluous, but for keys.
+
+    Which keys may sign for an account is state, so it is judged in `authorise`.
+    """
+    body = transaction.body
+    if body.payer == body.sender:
+        raise Malformed("body.payer", "is the sender; leave it out")
+    required: list[tuple[bytes, bytes]] = []
+    for action, values in actions:
+        if action.approvers is not None:
+            required.extend(action.approvers(values, body))
+    found: list[tuple[bytes, bytes]] = []
+    seen = [False, False]
+    for entry in transaction.witness:
+        if entry.role == Role.APPROVER:
+            found.append((entry.account, entry.public_key))
+        elif entry.account != (body.sender, body.payer)[entry.role]:
+            raise BadSignature("a witness entry signs for an account that has no part in it")
+        else:
+            seen[entry.role] = True
+    if not seen[Role.SENDER]:
+        raise BadSignature("the sender's signature is missing")
+    if seen[Role.PAYER] != (body.payer is not None):
+        raise BadSignature("the payer's signature is missing")
+    if found != sorted(set(required)):
+        raise BadSignature("the approvers' signatures are not exactly those that it needs")
+
+
+class Execution:
+    """Applies a block's transactions over committed state. Not reusable after an error but
+    `Refused` from `apply`, which leaves it as it was.
+    """
+
+    def __init__(self, reader: StateReader, registry: Registry, env: BlockEnv) -> None:
+        self._books = Books(Overlay(reader))
+        self._registry = registry
+        self._env = env
+        self._receipts: list[Receipt] = []
+        self._events: list[Event] = []
+        self._cost = 0
+
+    @property
+    def cost_used(self) -> int:
+        """The static cost of what was applied so far."""
+        return self._cost
+
+    @property
+    def count(self) -> int:
+        """How many transactions were applied so far."""
+        return len(self._receipts)
+
+    def begin(self) -> int:
+        """Perform the work that is due at the block's time, capped; returns how much."""
+        entries = self._books.overlay.ordered(
+            KERNEL, DUE_PREFIX, self._env.params.due_per_block_max
+        )
+        done = 0
+        for key, data in entries:
+            if int.from_bytes(key[1:9], "big") > self._env.time_ms:
+                break
+            self._perform_due(key, Due.unpack(data))
+            done += 1
+        return done
+
+    def _perform_due(self, key: bytes, due: Due) -> None:
+        books = self._books
+        books.overlay.put(KERNEL, key, None)
+        if due.module == KERNEL and due.payload[0] == "idempotency":
+            self._forget_idempotency(due)
+            return
+        creator = books.account(due.creator)
+        if creator is None:
+            raise Bug("due work has a creator that is not an account")
+        books.set_account(due.creator, creator._replace(due_count=creator.due_count - 1))
+        scene = Scene(key[9:], module_account(due.module), b"", None, single=True)
+        mark = books.overlay.mark()
+        try:
+            if due.module == KERNEL:
+                self._end_hold(scene, due)
+            else:
+                module = self._registry.by_name[due.module]
+                if module.on_due is None:
+                    raise Bug(f"module {due.module} has due work but no handler for it")
+                module.on_due(self._context(scene, due.module), due.payload)
+        except Refused as err:
+            books.overlay.rollback(mark)
+            scene.events = [
+                Event(None, "kernel.dueFailed", (due.creator,), (due.module, int(err.code)))
+            ]
+        self._events.extend(scene.events)
+
+    def _forget_idempotency(self, due: Due) -> None:
+        books, creator = self._books, self._books.account(due.creator)
+        if creator is None:
+            raise Bug("an idempotency record has no account")
+        books.overlay.put(KERNEL, codec.binary(due.payload[1], "due.key", 128), None)
+        count = creator.idempotency_count - 1
+        books.set_account(due.creator, creator._replace(idempotency_count=count))
+
+    def _end_hold(self, scene: Scene, due: Due) -> None:
+        hold_id = codec.digest(due.payload[1], "due.hold")
+        books = self._books
+        if books.overlay.get(KERNEL, b"h" + hold_id) is None:
+            return  # It was released or returned before it expired.
+        hold = books.end_hold(hold_id, release=False)
+        context = self._context(scene, KERNEL)
+        if hold.release_at_expiry:
+            context.transfer(hold.asset, hold.source, hold.target, hold.amount)
+        context.emit("kernel.holdEnded", (hold.source, hold.target), hold_id, hold.asset)
+
+    def _context(self, scene: Scene, module: str) -> KernelContext:
+        return KernelContext(self._books, self._registry, self._env, scene, module)
+
+    def apply(self, prepared: Prepared) -> Receipt:
+        """Apply one transaction and return its receipt.
+
+        Raises `Refused` when it may not be in this block; nothing has changed then. Its
+        signatures must have been verified by the caller.
+        """
+        limit = self._env.params.block_cost_max
+        if self._cost + prepared.cost > limit:
+            raise refuse("kernel.cost", prepared.cost, limit)
+        sender, payer = authorise(self._books, prepared, self._env)
+        overlay = self._books.overlay
+        begin = overlay.mark()
+        try:
+            self._charge(prepared, sender, payer)
+            receipt, events = self._act(prepared)
+        except Refused:
+            overlay.rollback(begin)
+            raise
+        self._receipts.append(receipt)
+        self._events.extend(events)
+        self._cost += prepared.cost
+        overlay.forget_marks()
+        return receipt
+
+    def _charge(self, prepared: Prepared, sender: Account, payer: Account) -> None:
+        """Write fee, sequence and quota: they stay, whatever becomes of the actions."""
+        body, books, params = prepared.transaction.body, self._books, self._env.params
+        window = self._env.time_ms // params.quota_window_ms
+        used = sender.quota_used if sender.quota_window == window else 0
+        own_fee = body.fee if body.payer is None else 0
+        books.set_account(
+            body.sender,
+            Account(
+                sender.key,
+                sender.balance - own_fee,
+                sender.held,
+                sender.lanes_with(body.lane, body.sequence + 1),
+                window,
+                used + prepared.cost,
+                sender.idempotency_count,
+                sender.due_count,
+                sender.flags,
+                sender.policy,
+            ),
+        )
+        if body.fee:
+            if body.payer is not None:
+                balance = payer.balance - body.fee
+                books.set_account(body.payer, payer._replace(balance=balance))
+            fees = books.account(FEE_ACCOUNT) or books.open_account(FEE_ACCOUNT, None)
+            if fees.balance + body.fee > codec.U64_MAX:
+                raise Bug("the fee account holds more than the supply")
+            books.set_account(FEE_ACCOUNT, fees._replace(balance=fees.balance + body.fee))
+
+    def _act(self, prepared: Prepared) -> tuple[Receipt, list[Event]]:
+        """Perform the actions, all or nothing, and settle the idempotency record."""
+        transaction, books = prepared.transaction, self._books
+        body, index = transaction.body, len(self._receipts)
+        scene = Scene(
+            transaction.tx_id, body.sender, body.memo, index, single=len(prepared.actions) == 1
+        )
+        code, rule, facts = int(Code.OK), "", ()
+        keep_key = True
+        mark = books.overlay.mark()
+        try:
+            if body.idempotency_key is not None:
+                keep_key = False
+                self._require_free_key(body.sender, body.idempotency_key)
+                keep_key = True
+            for action, values in prepared.actions:
+                module, handler = self._registry.handlers[action.name]
+                handler(self._context(scene, module), values)
+        except Refused as err:
+            books.overlay.rollback(mark)
+            code, rule, facts = int(err.code), err.rule, err.wire_facts
+            scene.events = []
+        if body.idempotency_key is not None and keep_key:
+            self._remember_key(transaction, body.idempotency_key, code)
+        receipt = Receipt(
+            transaction.tx_id,
+            code,
+            rule,
+            facts,
+            body.fee,
+            prepared.cost,
+            len(self._events),
+            len(scene.events),
+            tuple(scene.trace),
+        )
+        return receipt, scene.events
+
+    def _require_free_key(self, sender: bytes, key: bytes) -> None:
+        record = find_idempotency(self._books.overlay, sender, key)
+        if record is not None:
+            raise refuse("kernel.duplicateKey", record.tx_id, record.height)
+        account = self._books.account(sender)
+        limit = self._env.params.idempotency_per_sender_max
+        if account is not None and account.idempotency_count >= limit:
+            raise refuse("kernel.keysFull", sender, account.idempotency_count)
+
+    def _remember_key(self, transaction: Transaction, key: bytes, code: int) -> None:
+        sender = transaction.body.sender
+        books, place = self._books, idempotency_key(sender, key)
+        record = IdempotencyRecord(transaction.tx_id, self._env.height, code)
+        books.overlay.put(KERNEL, place, record.pack())
+        account = books.account(sender)
+        if account is None:
+            raise Bug("a sender vanished while its transaction was applied")
+        count = account.idempotency_count + 1
+        books.set_account(sender, account._replace(idempotency_count=count))
+        expiry_ms = self._env.time_ms + self._env.params.idempotency_keep_ms
+        entry = Due(KERNEL, sender, ["idempotency", place])
+        books.overlay.put(KERNEL, due_key(expiry_ms, due_hash(place)), entry.pack())
+
+    def finish(self) -> ExecutionResult:
+        """Return what the block did, after the books were audited. Raises `Bug`."""
+        changes = self._books.changes()
+        audit(self._books.overlay.base, changes)
+        return ExecutionResult(changes, tuple(self._receipts), tuple(self._events), self._cost)
+
+
+def authorise(books: Books, prepared: Prepared, env: BlockEnv) -> tuple[Account, Account]:
+    """Judge whether a transaction may be in a block now; returns sender and fee payer.
+
+    Terms, keys, sequence, quota, fee. Raises `Refused`; changes nothing.
+    """
+    body = prepared.transaction.body
+    params = env.params
+    if body.valid_until_ms < env.time_ms:
+        raise refuse("kernel.expired", body.valid_until_ms, env.time_ms)
+    if body.height_max is not None and body.height_max < env.height:
+        raise refuse("kernel.height", body.height_max, env.height)
+    if body.valid_until_ms > env.time_ms + params.valid_for_max_ms:
+        raise refuse("kernel.validity", body.valid_until_ms, env.time_ms)
+    sender = books.account(body.sender)
+    if sender is None:
+        raise refuse("kernel.sender", body.sender)
+    payer = sender
+    if body.payer is not None:
+        found = books.account(body.payer)
+        if found is None:
+            raise refuse("kernel.sender", body.payer)
+        payer = found
+    for entry in prepared.transaction.witness:
+        if entry.role == Role.APPROVER:
+            continue
+        account = sender if entry.role == Role.SENDER else payer
+        if account.key != entry.public_key:
+            raise refuse("kernel.key", entry.account)
+    expected = sender.sequence(body.lane)
+    if body.sequence < expected:
+        raise refuse("kernel.sequenceLow", body.sequence, expected)
+    if body.sequence > expected:
+        raise refuse("kernel.sequenceGap", body.sequence, expected)
+    window = env.time_ms // params.quota_window_ms
+    used = sender.quota_used if sender.quota_window == window else 0
+    if used + prepared.cost > params.quota_cost_max:
+        raise refuse("kernel.quota", prepared.cost, params.quota_cost_max - used)
+    if body.fee < params.fee_min:
+        raise refuse("kernel.fee", body.fee, params.fee_min, NATIVE_ASSET)
+    if payer.balance < body.fee:
+        raise refuse("kernel.feeFunds", body.fee_account, payer.balance, body.fee, NATIVE_ASSET)
+    return sender, payer
+
+
+def find_idempotency(reader: StateReader, sender: bytes, key: bytes) -> IdempotencyRecord | None:
+    """Return what a sender's idempotency key was used for, while it is kept."""
+    data = reader.get(KERNEL, idempotency_key(sender, key))
+    return None if data is None else IdempotencyRecord.unpack(data)
+
+
+def genesis_changes(genesis: Genesis, registry: Registry) -> dict[StateKey, bytes | None]:
+    """Return the state of height 0. Raises `Malformed` when modules are not what it names."""
+    declared = tuple((module.name, module.version) for module in registry.modules)
+    if genesis.modules != declared:
+        raise Malformed("genesis.modules", f"are {genesis.modules}, this software has {declared}")
+    books = Books(Overlay(EmptyState()))
+    env = BlockEnv(0, genesis.time_ms, genesis.params)
+    books.overlay.put(KERNEL, PARAMS_KEY, genesis.params.pack())
+    books.overlay.put(KERNEL, AUTHORITIES_KEY, codec.pack(list(genesis.authorities)))
+    books.open_account(FEE_ACCOUNT, None)
+    for module in registry.modules:
+        if module.genesis is not None:
+            context = KernelContext(books, registry, env, genesis_scene(module.name), module.name)
+            module.genesis(context, genesis)
+    changes = books.changes()
+    audit(EmptyState(), changes)
+    return changes

@@ -1,0 +1,15 @@
+"""The on-chain modules of this software, in consensus order: the order of the state root.
+
+Names and versions are part of genesis and change only by amendment, never by installation.
+"""
+
+from __future__ import annotations
+
+from clawpurse.ledger.module_api import Registry
+from clawpurse.modules.accounts import chain as accounts
+from clawpurse.modules.assets import chain as assets
+
+
+def build_registry() -> Registry:
+    """Return the registry that every node of a network with these modules uses."""
+    return Registry((accounts.MODULE, assets.MODULE))
