@@ -6,7 +6,7 @@
 #   AUTHORITIES=4         how many authorities `make run` starts
 #   JOBS=2                processes that share the tests without real processes (default: all)
 #   PYTEST_ARGS='-k x'    handed to every pytest run
-#   SEEDS=n | MINUTES=n   how long `make soak` goes on
+#   SEEDS=n | MINUTES=n   how long `make soak` goes on; SOAK_FIRST=n starts at one seed
 
 SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
@@ -16,6 +16,7 @@ AUTHORITIES ?= 4
 JOBS ?= auto
 SEEDS ?=
 MINUTES ?=
+SOAK_FIRST ?=
 PYTEST_ARGS ?=
 
 PACKAGES := ledger consensus p2p modules wallet node cli benches
@@ -82,7 +83,8 @@ soak:
 	    echo "How long? → make soak SEEDS=1000, or make soak MINUTES=60" >&2; exit 2; \
 	fi
 	@$(ENVIRONMENT) dev
-	SOAK_SEEDS=$(SEEDS) SOAK_MINUTES=$(MINUTES) $(PYTEST) -m soak -p no:randomly
+	SOAK_SEEDS=$(SEEDS) SOAK_MINUTES=$(MINUTES) SOAK_FIRST=$(SOAK_FIRST) \
+	    $(PYTEST) -m soak -p no:randomly -s
 
 layout:
 	@$(ENVIRONMENT) dev

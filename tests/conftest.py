@@ -11,8 +11,11 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,3 +36,27 @@ settings.register_profile(
 )
 settings.load_profile("clawpurse")
 os.environ.setdefault("PYTHONWARNINGS", "error")
+
+
+@pytest.fixture
+def soak_seeds(request: pytest.FixtureRequest) -> Iterator[int]:
+    """Seeds for a test marked `soak`: SOAK_SEEDS of them, or as many as fit into SOAK_MINUTES.
+
+    They count upward from SOAK_FIRST (else from a random number), and the one in use is printed
+    before it is handed out, so that a failure shows the seed that repeats it. Minutes are shared
+    evenly between the soak tests of a run.
+    """
+    count = int(os.environ.get("SOAK_SEEDS") or 0)
+    minutes = float(os.environ.get("SOAK_MINUTES") or 0)
+    first = int(os.environ.get("SOAK_FIRST") or int.from_bytes(os.urandom(4), "big"))
+    sharing = sum(item.get_closest_marker("soak") is not None for item in request.session.items)
+    deadline = time.monotonic() + 60 * minutes / max(sharing, 1)
+
+    def seeds() -> Iterator[int]:
+        seed = first
+        while seed < first + count or (not count and time.monotonic() < deadline):
+            print(f"seed {seed} (repeat: make soak SEEDS=1 SOAK_FIRST={seed})", flush=True)
+            yield seed
+            seed += 1
+
+    return seeds()

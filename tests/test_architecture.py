@@ -230,6 +230,13 @@ def _named(node: ast.expr | None) -> str:
 
 def pure_values(source: Source) -> Iterator[str]:
     """No floats, no true division, nothing that reads the world or a character table."""
+    # `__hash__` may call hash(): it serves lookups in memory, whose answer does not depend on it.
+    hashing = {
+        inner
+        for node in ast.walk(source.tree)
+        if isinstance(node, ast.FunctionDef) and node.name == "__hash__"
+        for inner in ast.walk(node)
+    }
     for node in ast.walk(source.tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
             yield source.at(node, f"float {node.value} in pure code")
@@ -237,7 +244,7 @@ def pure_values(source: Source) -> Iterator[str]:
             yield source.at(node, "true division in pure code; use // and say which way it rounds")
         elif isinstance(node, ast.Call):
             name = _named(node.func)
-            if name in IMPURE_CALLS:
+            if name in IMPURE_CALLS and not (name == "hash" and node in hashing):
                 yield source.at(node, f"{name}() in pure code")
             elif name.startswith(".") and name[1:] in CHARACTER_TABLES:
                 yield source.at(node, f"{name}() reads a character table")
@@ -508,6 +515,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (one_name, "node/x.py", "from clawpurse.ledger import codec\nimport trio"),
     (pure_imports, "modules/a/chain.py", "from clawpurse.modules.a.actions import Send"),
     (pure_imports, "ledger/x.py", "from collections.abc import Mapping\nimport hashlib"),
+    (pure_values, "ledger/x.py", "def __hash__(self):\n    return hash(self.keys)"),
     (pure_values, "ledger/x.py", "half = total // 2\nlength = len(b'')"),
     (set_iteration, "ledger/x.py", "def f(a: set[int]):\n    return sorted(a), len(a), 1 in a"),
     (set_iteration, "ledger/x.py", "def f(a: set[int]):\n    return all(x for x in a)"),

@@ -112,11 +112,12 @@ def heard_errors(source: Source) -> Iterator[str]:
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
             broad = node.type is None or any(last_name(one) in BROAD for one in caught)
-            silent = all(
-                isinstance(inner, ast.Pass | ast.Continue)
+            empty = [
+                isinstance(inner, ast.Pass)
                 or (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant))
                 for inner in node.body
-            )
+            ]
+            silent = all(empty) or (broad and isinstance(node.body[0], ast.Continue | ast.Return))
             span = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             if node.type is None and not raises:
                 yield source.at(node, "bare except that does not raise again")
@@ -278,6 +279,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (heard_errors, "node/x.py", "try:\n    f()\nexcept Exception:\n    pass  # fine", "every"),
     (heard_errors, "node/x.py", "try:\n    f()\nexcept (A, BaseException):\n    ...", "every"),
     (heard_errors, "node/x.py", "try:\n    f()\nexcept OSError:\n    pass", "why"),
+    (heard_errors, "node/x.py", "try:\n    f()\nexcept Exception:\n    return None", "every"),
     (heard_errors, "node/x.py", "with suppress(Exception):\n    f()", "suppresses"),
     (no_shared_state, "node/x.py", "peers = {}", "peers can change"),
     (no_shared_state, "node/x.py", "seen: set[int] = set()", "seen can change"),
