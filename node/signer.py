@@ -1,0 +1,189 @@
+"""Signing for consensus with a guard that outlives crashes: one answer per position (R24).
+
+The watermark (the last position signed, its bytes, its signature) is on disk before a signature
+leaves this file. It lies in a preallocated file of two slots, written in turn; a torn write
+damages at most the slot that was being written, and the other still holds the position before,
+whose signature had not left yet.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final, NamedTuple, Protocol
+
+from clawpurse.ledger import codec, crypto
+from clawpurse.ledger.agreement.signbytes import Position, parse
+from clawpurse.ledger.errors import Bug, ClawPurseError, Malformed, NotFound, OperatorError
+from clawpurse.node.files import Files
+from clawpurse.node.workers import Lane
+
+SLOT_BYTES: Final = 512
+STATE_VERSION: Final = 1
+
+
+class DoubleSignRefused(ClawPurseError):
+    """The guard refused to sign. Attributes: `asked` and `watermark` as (height, round, kind)."""
+
+    def __init__(self, asked: tuple[int, int, int], watermark: tuple[int, int, int]) -> None:
+        super().__init__(f"position {asked} is not above the watermark {watermark}")
+        self.asked = asked
+        self.watermark = watermark
+
+
+class Watermark(NamedTuple):
+    """What was signed last: `order` is (height, round, kind), all zero before the first."""
+
+    counter: int
+    order: tuple[int, int, int]
+    sign_bytes: bytes
+    signature: bytes
+
+
+NOTHING_SIGNED: Final = Watermark(0, (0, 0, 0), b"", b"")
+
+
+class Signer(Protocol):
+    """Signs consensus messages for one authority key."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The authority's public key."""
+
+    @property
+    def watermark(self) -> Watermark:
+        """What was signed last."""
+
+    async def sign(self, sign_bytes: bytes) -> bytes:
+        """Return the signature over canonical sign bytes, watermark on disk first.
+
+        The same bytes at the same position get the stored signature again. Raises
+        `DoubleSignRefused`, `Malformed` (not sign bytes of this network) or `StorageFault`.
+        """
+
+
+class FileSigner:
+    """A signer that holds its key in memory and its watermark in a file of its own."""
+
+    def __init__(self, seed: bytes, genesis_hash: bytes, files: Files, lane: Lane) -> None:
+        """Open the watermark of (network, key). Raises `OperatorError` when it is not there."""
+        self._seed = seed
+        self._public_key = crypto.public_key_of(seed)
+        self._genesis_hash = genesis_hash
+        self._files = files
+        self._lane = lane
+        self._name = state_name(genesis_hash, self._public_key)
+        self.refusal_count = 0
+        try:
+            data = files.read(self._name)
+        except NotFound:
+            raise OperatorError(
+                f"The signing state of authority 0x{self._public_key.hex()[:16]}… is missing.",
+                "Without it this node could sign twice for one position.",
+                "restore it, or start once with --signer-floor HEIGHT above all you ever signed",
+            ) from None
+        self._watermark = _newest(data)
+
+    @property
+    def public_key(self) -> bytes:
+        """The authority's public key."""
+        return self._public_key
+
+    @property
+    def watermark(self) -> Watermark:
+        """What was signed last."""
+        return self._watermark
+
+    async def sign(self, sign_bytes: bytes) -> bytes:
+        """Sign, with the watermark on disk before the signature is returned."""
+        return await self._lane.run(lambda: self._sign(sign_bytes))
+
+    def _sign(self, sign_bytes: bytes) -> bytes:
+        position = self._own_position(sign_bytes)
+        last = self._watermark
+        if position.order == last.order and sign_bytes == last.sign_bytes:
+            return last.signature
+        if position.order <= last.order:
+            self.refusal_count += 1
+            raise DoubleSignRefused(position.order, last.order)
+        signature = crypto.sign(self._seed, sign_bytes)
+        self._store(Watermark(last.counter + 1, position.order, sign_bytes, signature))
+        return signature
+
+    def _own_position(self, sign_bytes: bytes) -> Position:
+        position = parse(sign_bytes)
+        if position.domain.genesis_hash != self._genesis_hash:
+            raise Malformed("signBytes.genesisHash", "is another network's")
+        return position
+
+    def _store(self, watermark: Watermark) -> None:
+        # The guard moves first: if the write fails half-way, other bytes stay refused.
+        self._watermark = watermark
+        slot = _slot(watermark)
+        self._files.write_slot(self._name, SLOT_BYTES * (watermark.counter % 2), slot)
+
+
+def state_name(genesis_hash: bytes, public_key: bytes) -> str:
+    """Return the file name of a key's signing state on a network."""
+    return f"{genesis_hash.hex()[:16]}-{public_key.hex()}.sign"
+
+
+def create_sign_state(
+    files: Files, genesis_hash: bytes, public_key: bytes, floor_height: int = 0
+) -> None:
+    """Make the signing state of a key that never signed, or only below `floor_height`.
+
+    Raises `OperatorError` if there is one already: a watermark is never reset.
+    """
+    name = state_name(genesis_hash, public_key)
+    if name in files.names():
+        raise OperatorError("There is a signing state for this key already.", "", "")
+    first = Watermark(0, (floor_height, 0, 0), b"", b"")
+    files.create(name, _slot(first) + bytes(SLOT_BYTES)).close()
+
+
+def _slot(watermark: Watermark) -> bytes:
+    body = codec.pack(
+        [
+            STATE_VERSION,
+            watermark.counter,
+            list(watermark.order),
+            watermark.sign_bytes,
+            watermark.signature,
+        ]
+    )
+    if len(body) > SLOT_BYTES - 8:
+        raise Bug("a watermark outgrew its slot")
+    head = len(body).to_bytes(4, "big") + zlib.crc32(body).to_bytes(4, "big")
+    return (head + body).ljust(SLOT_BYTES, b"\0")
+
+
+def _newest(data: bytes) -> Watermark:
+    found = [_read_slot(data[place : place + SLOT_BYTES]) for place in (0, SLOT_BYTES)]
+    readable = [watermark for watermark in found if watermark is not None]
+    if not readable:
+        raise OperatorError(
+            "Both slots of the signing state are damaged.",
+            "This node no longer knows what it signed.",
+            "start once with --signer-floor HEIGHT above all you ever signed",
+        )
+    return max(readable)
+
+
+def _read_slot(data: bytes) -> Watermark | None:
+    length = int.from_bytes(data[:4], "big")
+    body = data[8 : 8 + length]
+    if not length or zlib.crc32(body) != int.from_bytes(data[4:8], "big"):
+        return None
+    wire = codec.unpack(body, size_max=SLOT_BYTES, field="watermark")
+    codec.version(wire[0], "watermark.version", (STATE_VERSION,))
+    height, round_, kind = codec.array(wire[2], "watermark.order", 3)
+    return Watermark(
+        codec.integer(wire[1], "watermark.counter"),
+        (
+            codec.integer(height, "watermark.height"),
+            codec.integer(round_, "watermark.round"),
+            codec.integer(kind, "watermark.kind"),
+        ),
+        codec.binary(wire[3], "watermark.signBytes", 256),
+        codec.binary(wire[4], "watermark.signature", 64),
+    )
