@@ -1,0 +1,197 @@
+"""A node's configuration: one validated, frozen object, read once.
+
+Defaults < `config.toml` in the node's home < environment `CLAWPURSE_…` < flags. Unknown names
+are refused with the nearest known one; a node that would listen beyond loopback without
+authentication is refused here, before anything is opened.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from clawpurse.ledger.errors import OperatorError
+
+ENVIRONMENT_PREFIX: Final = "CLAWPURSE_"
+P2P_PORT: Final = 9640
+RPC_PORT: Final = 9641
+METRICS_PORT: Final = 9642
+CONFIG_NAME: Final = "config.toml"
+
+
+class NodeConfig(BaseModel):
+    """Every setting of a node. Addresses are `host:port`; sizes carry their unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field("node", pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")
+    p2p_listen: str = f"127.0.0.1:{P2P_PORT}"
+    p2p_advertise: tuple[str, ...] = ()
+    rpc_listen: str = f"127.0.0.1:{RPC_PORT}"
+    metrics_listen: str = f"127.0.0.1:{METRICS_PORT}"
+    peers: tuple[str, ...] = ()
+    private_peers: tuple[str, ...] = ()
+    authority: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "text"] = "json"
+    min_free_disk_mb: int = Field(512, ge=16)
+    mempool_transactions_max: int = Field(50_000, ge=100, le=5_000_000)
+    mempool_bytes_max: int = Field(64_000_000, ge=1_000_000)
+    mempool_per_sender_max: int = Field(5_000, ge=1)
+    tree_cache_mb: int = Field(256, ge=8)
+    value_cache_mb: int = Field(64, ge=1)
+    rpc_connections_max: int = Field(1_000, ge=1)
+    rpc_cost_per_second: int = Field(100_000, ge=100)
+
+    @field_validator("p2p_listen", "rpc_listen", "metrics_listen")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        split_address(value)
+        return value
+
+    @property
+    def p2p_address(self) -> tuple[str, int]:
+        """(host, port) of the peer-to-peer listener."""
+        return split_address(self.p2p_listen)
+
+    @property
+    def rpc_address(self) -> tuple[str, int]:
+        """(host, port) of the JSON-RPC listener."""
+        return split_address(self.rpc_listen)
+
+    @property
+    def metrics_address(self) -> tuple[str, int]:
+        """(host, port) of the metrics listener."""
+        return split_address(self.metrics_listen)
+
+    def require_safe_listeners(self) -> None:
+        """Refuse JSON-RPC or metrics beyond loopback: there is no authentication there yet."""
+        for name in ("rpc_listen", "metrics_listen"):
+            host, _ = split_address(getattr(self, name))
+            if not _is_loopback(host):
+                raise OperatorError(
+                    f"{name} = {getattr(self, name)} is open beyond this machine.",
+                    "Without authentication anybody could use it.",
+                    f"clawpurse config set {name} 127.0.0.1:PORT, "
+                    "and put an authenticating proxy in front",
+                )
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Split `host:port` (or `[v6]:port`). Raises ValueError."""
+    host, separator, port = text.rpartition(":")
+    if not separator or not host or not port.isascii() or not port.isdigit():
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    if not 0 <= int(port) <= 65_535:
+        raise ValueError(f"port {port} is outside 0…65535")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def load_config(
+    home: Path, environment: Mapping[str, str], flags: Mapping[str, Any] | None = None
+) -> NodeConfig:
+    """Return the configuration of the node in `home`. Raises `OperatorError`, one line."""
+    path = home / CONFIG_NAME
+    values = read_toml(path)
+    for name, text in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX):
+            key = name[len(ENVIRONMENT_PREFIX) :].lower()
+            if key in NodeConfig.model_fields:
+                values[key] = parse_value(key, text)
+    values.update({key: value for key, value in (flags or {}).items() if value is not None})
+    return validate(values, path)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return a configuration file's values, unvalidated; {} when there is none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as err:
+        raise OperatorError(f"{path} cannot be read: {err}.", "", "clawpurse doctor") from err
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as err:
+        raise OperatorError(
+            f"{path} is not TOML: {err}.", "", "clawpurse config validate"
+        ) from None
+
+
+def validate(values: Mapping[str, Any], path: Path) -> NodeConfig:
+    """Check values against the schema. Raises `OperatorError` naming the first problem."""
+    for name in values:
+        if name not in NodeConfig.model_fields:
+            nearest = difflib.get_close_matches(name, NodeConfig.model_fields, n=1, cutoff=0.0)
+            where = _line_of(path, name)
+            raise OperatorError(
+                f"{where} unknown {name}; nearest: {nearest[0]}.", "", "clawpurse config validate"
+            )
+    lists = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    try:
+        return NodeConfig.model_validate(lists)
+    except ValidationError as err:
+        first = err.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        raise OperatorError(
+            f"{_line_of(path, name)} {name}: {first['msg']}.", "", "clawpurse config validate"
+        ) from None
+
+
+def _line_of(path: Path, name: str) -> str:
+    """Return `file:line` where a name is set, or the file's name."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return path.name
+    for number, line in enumerate(lines, 1):
+        if line.split("=")[0].strip() == name:
+            return f"{path.name}:{number}"
+    return path.name
+
+
+def parse_value(name: str, text: str) -> Any:
+    """Read a setting from text (environment, `config set`) by its declared type."""
+    kind = NodeConfig.model_fields[name].annotation
+    if kind is bool:
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise OperatorError(f"{name} is true or false, not {text!r}.", "", "")
+        return text.lower() in ("true", "1")
+    if kind is int:
+        try:
+            return int(text)
+        except ValueError:
+            raise OperatorError(f"{name} is a whole number, not {text!r}.", "", "") from None
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def config_text(values: Mapping[str, Any]) -> str:
+    """Return the TOML of validated values, in the schema's order."""
+    lines = ["# ClawPurse node. Checked by: clawpurse config validate\n"]
+    for name in NodeConfig.model_fields:
+        if name in values:
+            value = values[name]
+            plain = list(value) if isinstance(value, tuple) else value
+            # JSON's strings, numbers, booleans and flat lists are TOML's.
+            lines.append(f"{name} = {json.dumps(plain, ensure_ascii=False)}\n")
+    return "".join(lines)
