@@ -46,8 +46,7 @@ help:
 
 # CLAWPURSE_UNDER_MAKE: the heading is printed already, and hints name `make run`.
 run:
-	@echo "ClawPurse $(VERSION) test network, data $(HOME_DIR)"
-	@$(ENVIRONMENT) run
+	@HEADING="ClawPurse $(VERSION) test network, data $(HOME_DIR)" $(ENVIRONMENT) run
 	@exec env CLAWPURSE_UNDER_MAKE=1 $(VENV)/bin/clawpurse testnet start \
 	    --authorities $(AUTHORITIES) \
 	    $(if $(BASE_PORT),--base-port $(BASE_PORT)) $(if $(DATA),--home $(DATA))
