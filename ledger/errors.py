@@ -12,6 +12,7 @@ ClawPurseError
 │   ├── WrongNetwork             it serves another chain, genesis or protocol version
 │   └── ProtocolViolation        broken framing, handshake or message order
 ├── OperatorError                the operator's to mend: carries what, why, next command
+│   ├── WrongPassphrase          the passphrase does not open the key, or comes too early
 │   └── StorageFault             a disk that lies, is full, or lost what it acknowledged
 └── Bug                          ours: an invariant that does not hold
 
@@ -179,6 +180,24 @@ class OperatorError(ClawPurseError):
         self.what = what
         self.why = why
         self.next_command = next_command
+
+
+class WrongPassphrase(OperatorError):
+    """A passphrase that does not open a key, or a try before its time after wrong ones.
+
+    Attributes: `key` (its name), `wait_ms` until the next try counts, `tried` (False when the
+    passphrase was not looked at because of earlier failures).
+    """
+
+    def __init__(self, key: str, wait_ms: int, *, tried: bool = True) -> None:
+        wait_s = -(-wait_ms // 1000)
+        what = f"Wrong passphrase for {key}." if tried else f"{key} waits after a wrong passphrase."
+        why = f"Next try in {wait_s} s." if wait_ms else ""
+        # Who lost the passphrase but has the words gets the key back under a new one.
+        super().__init__(what, why, f"clawpurse keys import {key}")
+        self.key = key
+        self.wait_ms = wait_ms
+        self.tried = tried
 
 
 class StorageFault(OperatorError):
