@@ -63,6 +63,7 @@ FUNCTION_LINES_MAX = 70
 # matches a finding fails a test, so the list cannot outlive its reasons.
 EXEMPT: Mapping[tuple[str, str], str] = {
     ("ledger/errors.py", "character table"): "labels of our own enum, whose names are ASCII",
+    ("consensus/machine.py", "character table"): "the name of a step, a word of our own enum",
     ("ledger/address.py", "character table"): "applied to text already found to be ASCII",
     ("ledger/genesis.py", "json is not"): "the file people edit; its hash covers canonical bytes",
 }

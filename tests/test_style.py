@@ -117,7 +117,9 @@ def heard_errors(source: Source) -> Iterator[str]:
                 or (isinstance(inner, ast.Expr) and isinstance(inner.value, ast.Constant))
                 for inner in node.body
             ]
-            silent = all(empty) or (broad and isinstance(node.body[0], ast.Continue | ast.Return))
+            used = any(isinstance(one, ast.Name) and one.id == node.name for one in ast.walk(node))
+            leaves = isinstance(node.body[0], ast.Continue | ast.Return) and not used
+            silent = all(empty) or (broad and leaves)
             span = range(node.lineno, (node.end_lineno or node.lineno) + 1)
             if node.type is None and not raises:
                 yield source.at(node, "bare except that does not raise again")
@@ -301,6 +303,7 @@ ALLOWED: list[tuple[Rule, str, str]] = [
     (heard_errors, "node/x.py", "try:\n    f()\nexcept OSError:\n    # gone already\n    pass"),
     (heard_errors, "node/x.py", "try:\n    f()\nexcept:\n    g()\n    raise"),
     (heard_errors, "node/x.py", "try:\n    f()\nexcept Exception as err:\n    log(err)"),
+    (heard_errors, "node/x.py", "try:\n    f()\nexcept Exception as err:\n    return told(err)"),
     (no_shared_state, "node/x.py", "NAMES = {'a': 1}\nlimits: Final = [1]\n__all__ = ['f']"),
     (no_shared_state, "node/x.py", "def f():\n    peers = {}\n    peers[1] = 2"),
     (no_shared_state, "tests/x.py", "peers = {}"),
