@@ -26,6 +26,9 @@ EVIDENCE_BYTES_MAX: Final = 65_536
 # A certificate of 100 authorities has 100 signatures of 64 bytes, a bitmap and a few integers.
 CERTIFICATE_BYTES_MAX: Final = 16_384
 RECEIPT_BYTES_MAX: Final = 65_536
+# Verdicts of rules in a receipt: a payment asks a handful, a large batch would list hundreds.
+TRACE_MAX: Final = 64
+FACTS_MAX: Final = 16
 EVENT_BYTES_MAX: Final = 65_536
 
 
@@ -119,7 +122,9 @@ class Block(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read canonical block bytes. Raises `Malformed`; checks form, not roots."""
-        wire = codec.unpack_typed(data, size_max=BLOCK_BYTES_MAX, field="block")
+        wire = codec.unpack_typed(
+            data, size_max=BLOCK_BYTES_MAX, field="block", count_max=BLOCK_TRANSACTIONS_MAX
+        )
         version, header, certificate, evidence, transactions = codec.array(wire, "block", 5)
         codec.version(version, "block.version", (BLOCK_VERSION,))
         return cls(
@@ -172,7 +177,7 @@ class Receipt(NamedTuple):
         wire = codec.unpack(data, size_max=RECEIPT_BYTES_MAX, field="receipt")
         codec.array(wire, "receipt", 9)
         trace = []
-        for entry in codec.items(wire[8], "receipt.trace", 64):
+        for entry in codec.items(wire[8], "receipt.trace", TRACE_MAX):
             rule, version, verdict = codec.array(entry, "receipt.trace[]", 3)
             trace.append(
                 (
@@ -185,7 +190,7 @@ class Receipt(NamedTuple):
             codec.digest(wire[0], "receipt.txId"),
             codec.integer(wire[1], "receipt.code", 0, 999),
             codec.ascii_text(wire[2], "receipt.rule", 64, 0),
-            tuple(codec.items(wire[3], "receipt.facts", 16)),
+            tuple(codec.items(wire[3], "receipt.facts", FACTS_MAX)),
             codec.integer(wire[4], "receipt.fee"),
             codec.integer(wire[5], "receipt.cost"),
             codec.integer(wire[6], "receipt.firstEvent"),

@@ -38,6 +38,8 @@ PERSON_TREE_VALUE: Final = b"claw.tree.value"
 PERSON_TREE_LEAF: Final = b"claw.tree.leaf"
 PERSON_TREE_BRANCH: Final = b"claw.tree.branch"
 PERSON_MESSAGE: Final = b"claw.message"
+PERSON_IDEMPOTENCY_KEY: Final = b"claw.idemkey"
+PERSON_DUE: Final = b"claw.due"
 
 
 def hasher(person: bytes) -> Callable[[bytes], bytes]:
@@ -65,6 +67,8 @@ authorities_hash_of = hasher(PERSON_AUTHORITIES)
 params_hash_of = hasher(PERSON_PARAMS)
 account_hash_of = hasher(PERSON_ACCOUNT)
 message_hash_of = hasher(PERSON_MESSAGE)
+idempotency_hash_of = hasher(PERSON_IDEMPOTENCY_KEY)
+due_hash_of = hasher(PERSON_DUE)
 _list_hash = hasher(PERSON_LIST)
 _state_list_hash = hasher(PERSON_STATE_LIST)
 

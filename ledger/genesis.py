@@ -33,6 +33,9 @@ ASSETS_MAX: Final = 256
 GENESIS_ACCOUNTS_MAX: Final = 2_000_000
 RECOVERY_KEYS_MAX: Final = 32
 ASSET_TITLE_CHARS_MAX: Final = 64
+_COUNT_MAX: Final = GENESIS_ACCOUNTS_MAX
+# The end of the year 9999, the last that RFC 3339 can write.
+TIME_MS_MAX: Final = 253_402_300_799_999
 
 
 class GenesisAsset(NamedTuple):
@@ -73,6 +76,7 @@ class Genesis:
     def __post_init__(self) -> None:
         """Refuse what could not run. Raises `Malformed` naming the field."""
         _check_chain_id(self.chain_id)
+        codec.integer(self.time_ms, "genesis.time", 0, TIME_MS_MAX)
         _check_ascending(self.authorities, "genesis.authorities", AUTHORITIES_MAX)
         if not self.authorities:
             raise Malformed("genesis.authorities", "is empty")
@@ -83,18 +87,24 @@ class Genesis:
         _check_ascending(
             tuple(a.account for a in self.accounts), "genesis.accounts", GENESIS_ACCOUNTS_MAX
         )
-        for entry in self.accounts:
-            _check_ascending(
-                tuple(name for name, _ in entry.balances), "genesis.accounts[].balances", ASSETS_MAX
-            )
-            for name, amount in entry.balances:
-                if name not in decimals:
-                    raise Malformed("genesis.accounts[].balances", f"{name} is not an asset")
-                codec.integer(amount, f"genesis.accounts[].balances.{name}", 1)
+        self._check_balances(dict.fromkeys(decimals, 0))
+        if len({name for name, _ in self.modules}) != len(self.modules):
+            raise Malformed("genesis.modules", "names a module twice")
         _check_ascending(self.recovery_keys, "genesis.recoveryKeys", RECOVERY_KEYS_MAX)
-        codec.integer(
-            self.recovery_threshold, "genesis.recoveryThreshold", 0, len(self.recovery_keys)
-        )
+        keys = len(self.recovery_keys)
+        codec.integer(self.recovery_threshold, "genesis.recoveryThreshold", min(1, keys), keys)
+
+    def _check_balances(self, supply: dict[str, int]) -> None:
+        """Refuse balances in what is no asset, and a supply above what 64 bits hold."""
+        for entry in self.accounts:
+            field = "genesis.accounts[].balances"
+            _check_ascending(tuple(name for name, _ in entry.balances), field, ASSETS_MAX)
+            for name, amount in entry.balances:
+                if name not in supply:
+                    raise Malformed(field, f"{name} is not an asset")
+                supply[name] += codec.integer(amount, f"{field}.{name}", 1)
+        for name, amount in supply.items():
+            codec.integer(amount, f"genesis.accounts: the supply of {name}")
 
     @cached_property
     def packed(self) -> bytes:
@@ -128,7 +138,7 @@ class Genesis:
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read canonical genesis bytes. Raises `Malformed` naming the field."""
-        wire = codec.unpack(data, size_max=GENESIS_BYTES_MAX, field="genesis")
+        wire = codec.unpack(data, size_max=GENESIS_BYTES_MAX, field="genesis", count_max=_COUNT_MAX)
         codec.array(wire, "genesis", 11)
         codec.version(wire[0], "genesis.version", (GENESIS_VERSION,))
         return cls(
@@ -182,18 +192,15 @@ class Genesis:
     def from_json(cls, text: str | bytes) -> Self:
         """Read a genesis file. Lists may stand in any order. Raises `Malformed`."""
         try:
-            document = json.loads(text)
+            document = json.loads(text, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as err:
             raise Malformed("genesis", f"is not JSON ({err})") from None
-        known = {
-            "format", "chainId", "genesisTimeMs", "testNetwork", "authorities", "parameters",
-            "assets", "accounts", "modules", "recoveryKeys", "recoveryThreshold",
-        }  # fmt: skip
-        if type(document) is not dict:
-            raise Malformed("genesis", "is not a JSON object")
-        for name in document:
-            if name not in known:
-                raise Malformed(f"genesis.{name}", "is not a field of this format")
+        document = _object(
+            document,
+            "genesis",
+            "format chainId genesisTimeMs testNetwork authorities parameters assets accounts "
+            "modules recoveryKeys recoveryThreshold",
+        )
         codec.version(document.get("format"), "genesis.format", (GENESIS_VERSION,))
         parameters = _object(document.get("parameters", {}), "genesis.parameters")
         return cls(
@@ -212,7 +219,7 @@ class Genesis:
             _json_accounts(document.get("accounts", [])),
             tuple(
                 _module(item.get("name"), item.get("version"))
-                for item in _objects(document.get("modules"), "genesis.modules")
+                for item in _objects(document.get("modules"), "genesis.modules", "name version")
             ),
             tuple(
                 sorted(
@@ -290,14 +297,27 @@ def _list(value: object, field: str) -> list[Any]:
     return value
 
 
-def _object(value: object, field: str) -> Mapping[str, Any]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build a JSON object; a name given twice would silently lose the first, so refuse it."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("genesis", f"names a field twice in one object ({', '.join(found)})")
+    return found
+
+
+def _object(value: object, field: str, known: str | None = None) -> Mapping[str, Any]:
+    """Return an object with no names but the `known` ones (separated by spaces; None: any)."""
     if type(value) is not dict:
         raise Malformed(field, "is not an object")
+    if known is not None:
+        for name in value:
+            if name not in known.split():
+                raise Malformed(f"{field}.{name}", "is not a field of this format")
     return value
 
 
-def _objects(value: object, field: str) -> list[Mapping[str, Any]]:
-    return [_object(item, f"{field}[]") for item in _list(value, field)]
+def _objects(value: object, field: str, known: str) -> list[Mapping[str, Any]]:
+    return [_object(item, f"{field}[]", known) for item in _list(value, field)]
 
 
 def _hex_digest(value: object, field: str) -> bytes:
@@ -312,14 +332,14 @@ def _json_assets(value: object) -> tuple[GenesisAsset, ...]:
     return tuple(
         sorted(
             _asset(item.get("asset"), item.get("decimals"), item.get("title"))
-            for item in _objects(value, "genesis.assets")
+            for item in _objects(value, "genesis.assets", "asset decimals title")
         )
     )
 
 
 def _json_accounts(value: object) -> tuple[GenesisAccount, ...]:
     found = []
-    for item in _objects(value, "genesis.accounts"):
+    for item in _objects(value, "genesis.accounts", "account balances"):
         account = account_from_text(_text(item.get("account"), "genesis.accounts[].account"))
         balances = _object(item.get("balances", {}), "genesis.accounts[].balances")
         pairs = sorted((name, _amount(text)) for name, text in balances.items())

@@ -15,12 +15,22 @@ from clawpurse.ledger import codec
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Bug, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.kernel.records import module_account
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.params import Params, asset_name
 from clawpurse.ledger.rules import KERNEL_RULES, Rule, refuse
-from clawpurse.ledger.transactions import Body, RawAction
+from clawpurse.ledger.transactions import ACTION_NAME_CHARS_MAX, Body, RawAction
 
 KERNEL: Final = "kernel"
+# A movement's purpose when a hold that ended is carried out; otherwise the module that moves.
+RELEASE: Final = "release"
+# The kernel's own kinds of event and their data; a hold's `released` is 1, or 0 with the rule
+# that refused the release, if one did.
+KERNEL_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "kernel.held": ("asset", "amount", "holdId", "rule"),
+    "kernel.holdEnded": ("asset", "amount", "holdId", "released", "rule"),
+    "kernel.dueFailed": ("module", "dueId", "code", "rule"),
+}
 
 
 class FieldType(IntEnum):
@@ -129,7 +139,11 @@ ALLOW: Final = Verdict(VerdictKind.ALLOW)
 
 
 class Movement(NamedTuple):
-    """A transfer that hooks are asked about. Amount in minor units."""
+    """A transfer that hooks are asked about. Amount in minor units.
+
+    `purpose` is the module whose handler moves it, or `RELEASE`: then it was held before, and a
+    hook's HOLD counts as ALLOW.
+    """
 
     asset: str
     source: bytes
@@ -158,7 +172,10 @@ class Context(Protocol):
 
     @property
     def sender(self) -> bytes:
-        """Who sent the transaction; the module's own account in due work and genesis."""
+        """Who sent the transaction; the module's own account in due work and genesis.
+
+        Who wants due work (its creator) pays for accounts that it opens, as a sender does.
+        """
 
     @property
     def memo(self) -> bytes:
@@ -179,8 +196,15 @@ class Context(Protocol):
     def refuse(self, rule: str, *facts: Wire) -> Refused:
         """Return the error of one of the module's (or the kernel's) rules, to be raised."""
 
-    def transfer(self, asset: str, source: bytes, target: bytes, amount: int) -> None:
-        """Move value, asking every module's hook first; opens `target` if it is new."""
+    def transfer(
+        self, asset: str, source: bytes, target: bytes, amount: int, *, holdable: bool = False
+    ) -> None:
+        """Move value, asking every module's hook first; opens `target` if it is new.
+
+        `holdable` says that this payment is all that the action does: a hook may then hold it
+        (it returns as if done, and is completed or undone later). Without it, or beside other
+        movements, a hold is a denial, since nothing is ever half held.
+        """
 
     def mint(self, asset: str, target: bytes, amount: int) -> None:
         """Create value: supply rises with it."""
@@ -192,7 +216,7 @@ class Context(Protocol):
         """Let an asset have supply; refused if it has already."""
 
     def open_account(self, account: bytes) -> None:
-        """Open an account, charging the opening deposit to the sender."""
+        """Open an account, charging the opening deposit to who wants it."""
 
     def key_of(self, account: bytes) -> bytes | None:
         """Return the key that may sign for an account (None: no key may)."""
@@ -201,7 +225,10 @@ class Context(Protocol):
         """Replace the key that may sign for an account."""
 
     def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
-        """Run the module's `on_due` at the first block at or after `time_ms`; returns its id."""
+        """Run the module's `on_due` at the first block at or after `time_ms`; returns its id.
+
+        Counts against `creator`, who must be an account, until it ran.
+        """
 
     def emit(self, kind: str, accounts: Sequence[bytes], *data: Wire) -> None:
         """Add an event; `accounts` are those in whose history it appears."""
@@ -253,14 +280,19 @@ class Registry:
             for module in self.modules
             if module.on_transfer is not None
         )
-        rules = dict(KERNEL_RULES)
+        rules, events = dict(KERNEL_RULES), dict(KERNEL_EVENTS)
         for module in self.modules:
             rules.update(module.rules)
+            events.update(module.events)
         self.rules: Final[Mapping[str, Rule]] = rules
+        self.events: Final[Mapping[str, tuple[str, ...]]] = events
+        self.module_accounts: Final = frozenset(module_account(name) for name in self.by_name)
         if len(self.by_name) != len(self.modules) or KERNEL in self.by_name:
             raise Bug("two on-chain modules have one name")
         if set(self.actions) != set(self.handlers):
             raise Bug("an action has no handler, or a handler no action")
+        for module in self.modules:
+            _check_names(module)
 
     @property
     def trees(self) -> tuple[tuple[str, int], ...]:
@@ -275,6 +307,19 @@ class Registry:
         return found, found.read(action.fields)
 
     def query(self, reader: StateReader, name: str, *args: object) -> Any:
-        """Answer a module's query (`module.noun`) over committed state."""
+        """Answer a module's query (`module.noun`). Raises `Bug` if there is no such query."""
         module, _, noun = name.partition(".")
-        return self.by_name[module].queries[noun](reader, *args)
+        found = self.by_name.get(module)
+        if found is None or noun not in found.queries:
+            raise Bug(f"there is no query {name}")
+        return found.queries[noun](reader, *args)
+
+
+def _check_names(module: Module) -> None:
+    """Refuse names that receipts and bodies could not carry, or that are another module's."""
+    names = [action.name for action in module.actions]
+    if len(set(names)) != len(names):
+        raise Bug(f"module {module.name} declares an action twice")
+    for name in (*names, *module.rules, *module.events):
+        if not name.startswith(f"{module.name}.") or len(name) > ACTION_NAME_CHARS_MAX:
+            raise Bug(f"module {module.name} declares {name}, which is not a name of its own")

@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from typing import Final, Self
 
 from clawpurse.ledger import codec
+from clawpurse.ledger.blocks import BLOCK_BYTES_MAX, BLOCK_TRANSACTIONS_MAX
 from clawpurse.ledger.crypto import params_hash_of
 from clawpurse.ledger.errors import Malformed
 
@@ -18,6 +19,8 @@ NATIVE_ASSET: Final = "CLAW"
 DAY_MS: Final = 86_400_000
 ASSET_CHARS_MAX: Final = 16
 DECIMALS_MAX: Final = 18
+# No span in the protocol is longer than ten years; so sums of times stay far below 2^64.
+MS_MAX: Final = 3_650 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,13 @@ class Params:
         for name in _MUST_BE_POSITIVE:
             if getattr(self, name) == 0:
                 raise Malformed(f"params.{name}", "must be at least 1")
-        if self.valid_for_max_ms > DAY_MS:
-            raise Malformed("params.valid_for_max_ms", f"is above one day ({DAY_MS} ms)")
+        for spec in fields(self):
+            high = _HIGHEST.get(spec.name, MS_MAX if spec.name.endswith("_ms") else None)
+            if high is not None and getattr(self, spec.name) > high:
+                raise Malformed(f"params.{spec.name}", f"is above {high}")
+        for step in ("propose", "prevote", "precommit"):
+            if getattr(self, f"{step}_cap_ms") < getattr(self, f"{step}_base_ms"):
+                raise Malformed(f"params.{step}_cap_ms", f"is below {step}_base_ms")
 
     def to_wire(self) -> list[int]:
         """Return the fields in wire order, the version first."""
@@ -119,6 +127,15 @@ _MUST_BE_POSITIVE: Final = (
     "valid_for_max_ms",
     "idempotency_keep_ms",
 )
+# Blocks within the parameters must be within what every decoder takes, parent certificate and
+# evidence included, or a network could decide what nobody can read.
+_HIGHEST: Final = {
+    "block_bytes_max": BLOCK_BYTES_MAX // 2,
+    "block_transactions_max": BLOCK_TRANSACTIONS_MAX,
+    "due_per_block_max": BLOCK_TRANSACTIONS_MAX,
+    "valid_for_max_ms": DAY_MS,
+    "permissioned": 1,
+}
 
 
 def asset_name(value: object, field_name: str) -> str:

@@ -16,21 +16,22 @@ from clawpurse.ledger.errors import Bug, Code, Refused
 class Rule(NamedTuple):
     """What a refusal means: its code and a sentence over its facts.
 
-    Facts are rendered by their kind: `{0:account}`, `{1:amount}` (in units of the fact that is
-    rendered as `asset`), `{2:asset}`, `{3:number}`, `{4:hash}`, `{5:time}`.
+    Facts are rendered by their kind (`FACT_KINDS`): `{0:account}`, `{1:amount}` (in units of the
+    fact that is rendered as `asset`), `{2:asset}`, `{3:number}`, `{4:hash}`, `{5:time}` (a time
+    in ms, shown as RFC 3339), `{6:text}`.
     """
 
     code: Code
     sentence: str
 
 
+FACT_KINDS: Final = ("account", "amount", "asset", "number", "hash", "time", "text")
+
 KERNEL_RULES: Final[Mapping[str, Rule]] = {
-    "kernel.chain": Rule(Code.WRONG_CHAIN, "Signed for {0:asset}, this is another network."),
-    "kernel.expired": Rule(Code.EXPIRED, "Valid until {0:number} ms, block time is {1:number} ms."),
+    "kernel.chain": Rule(Code.WRONG_CHAIN, "Signed for {0:text}, this is another network."),
+    "kernel.expired": Rule(Code.EXPIRED, "Valid until {0:time}, block time is {1:time}."),
     "kernel.height": Rule(Code.EXPIRED, "Valid up to height {0:number}, the next is {1:number}."),
-    "kernel.validity": Rule(
-        Code.MALFORMED, "Valid until {0:number} ms, more than a day after {1:number} ms."
-    ),
+    "kernel.validity": Rule(Code.MALFORMED, "Valid until {0:time}, too long after {1:time}."),
     "kernel.sender": Rule(Code.NOT_FOUND, "{0:account} is not an account yet."),
     "kernel.key": Rule(Code.NOT_AUTHORISED, "That key may not sign for {0:account}."),
     "kernel.witness": Rule(
@@ -71,7 +72,11 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     "kernel.cost": Rule(
         Code.LIMIT_EXCEEDED, "Costs {0:number}, more than a block may ({1:number})."
     ),
-    "kernel.action": Rule(Code.MALFORMED, "There is no action {0:asset} on this chain."),
+    "kernel.blockFull": Rule(
+        Code.LIMIT_EXCEEDED, "Costs {0:number}, {1:number} is left in this block."
+    ),
+    "kernel.dueTime": Rule(Code.MALFORMED, "Nothing can be scheduled for that time."),
+    "kernel.action": Rule(Code.MALFORMED, "There is no action {0:text} on this chain."),
     "kernel.hold": Rule(
         Code.POLICY_REJECTED, "A rule would hold one payment of several; send it alone."
     ),
@@ -92,38 +97,60 @@ def refuse(rule: str, *facts: Wire, table: Mapping[str, Rule] = KERNEL_RULES) ->
 def sentence(
     rule: Rule, facts: Sequence[Wire], decimals_of: Callable[[str], int] | None = None
 ) -> str:
-    """Return a rule's sentence with its facts filled in.
+    """Return a rule's sentence with its facts filled in, whatever they are.
 
     `decimals_of` gives an asset's decimals, so that amounts read as people write them; without
     it they are minor units. Facts that do not fit the sentence are shown as they are, because
     a receipt must always be printable.
     """
+    parts = [_split_slot(part) for part in rule.sentence.split("{")[1:]]
     decimals = None
-    if decimals_of is not None:
-        asset = _asset_fact(rule.sentence, facts)
-        decimals = decimals_of(asset) if asset is not None else None
-    text = rule.sentence
-    for index, fact in enumerate(facts):
-        for kind in ("account", "amount", "asset", "number", "hash"):
-            slot = f"{{{index}:{kind}}}"
-            if slot in text:
-                text = text.replace(slot, _fact_text(kind, fact, decimals))
-    return text
+    if decimals_of is not None and any(kind == "amount" for _, kind, _ in parts):
+        for index, kind, _ in parts:
+            if kind == "asset" and index < len(facts):
+                decimals = decimals_of(str(facts[index]))
+    shown = [
+        (_fact_text(kind, facts[index], decimals) if index < len(facts) else "?") + rest
+        for index, kind, rest in parts
+    ]
+    return rule.sentence.split("{", 1)[0] + "".join(shown)
 
 
-def _asset_fact(text: str, facts: Sequence[Wire]) -> str | None:
-    for index, fact in enumerate(facts):
-        if f"{{{index}:asset}}" in text and isinstance(fact, str):
-            return fact
-    return None
+def _split_slot(part: str) -> tuple[int, str, str]:
+    """Split `0:account} is …` into index, kind and the text that follows."""
+    slot, _, rest = part.partition("}")
+    index, _, kind = slot.partition(":")
+    if kind not in FACT_KINDS:
+        raise Bug(f"a rule's sentence has the unknown kind of fact {kind!r}")
+    return int(index), kind, rest
 
 
 def _fact_text(kind: str, fact: Wire, decimals: int | None) -> str:
-    if kind == "account" and isinstance(fact, bytes) and len(fact) == 32:
-        return account_text(fact)
-    if kind == "hash" and isinstance(fact, bytes):
-        return "0x" + fact.hex()
-    if kind == "amount" and isinstance(fact, int) and decimals:
+    if isinstance(fact, bytes):
+        return account_text(fact) if kind == "account" and len(fact) == 32 else "0x" + fact.hex()
+    if type(fact) is int and kind == "amount" and decimals is not None:
         whole, minor = divmod(fact, 10**decimals)
-        return f"{whole:,}.{minor:0{decimals}d}"
+        return f"{whole:,}.{minor:0{decimals}d}" if decimals else f"{whole:,}"
+    if type(fact) is int and kind == "time":
+        return time_text(fact)
     return str(fact)
+
+
+def time_text(time_ms: int) -> str:
+    """Return `time_ms` (ms since 1970, UTC, not negative) as RFC 3339 text.
+
+    Integers only, and any size: the days are split into eras of 400 years that begin on the
+    first of March, so that the leap day ends its year.
+    """
+    days, ms = divmod(time_ms, 86_400_000)
+    era, day_of_era = divmod(days + 719_468, 146_097)
+    leaps = day_of_era // 1_460 - day_of_era // 36_524 + day_of_era // 146_096
+    year_of_era = (day_of_era - leaps) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    march_month = (5 * day_of_year + 2) // 153
+    day = day_of_year - (153 * march_month + 2) // 5 + 1
+    month = march_month + 3 if march_month < 10 else march_month - 9
+    year = era * 400 + year_of_era + (month <= 2)
+    minutes, ms = divmod(ms, 60_000)
+    clock = f"{minutes // 60:02}:{minutes % 60:02}:{ms // 1_000:02}.{ms % 1_000:03}"
+    return f"{year:04}-{month:02}-{day:02}T{clock}Z"

@@ -28,6 +28,10 @@ IDEMPOTENCY_KEY_BYTES_MAX: Final = 64
 # Enough for the largest k-of-n policy that we allow, a payer and approvers.
 WITNESS_MAX: Final = 64
 CHAIN_ID_CHARS_MAX: Final = 32
+# Longest array in a transaction: the legs of a batch, with room for what goes with them.
+TX_COUNT_MAX: Final = 256
+# The next sequence of a lane is this plus one and must fit its eight bytes.
+SEQUENCE_MAX: Final = codec.U64_MAX - 1
 ACTION_NAME_CHARS_MAX: Final = 48
 
 
@@ -130,7 +134,7 @@ def signing_hash(genesis_hash: bytes, role: int, account: bytes, body_bytes: byt
 
 def decode_body(data: bytes) -> Body:
     """Decode canonical body bytes. Raises `Malformed` naming the field."""
-    wire = codec.unpack_typed(data, size_max=TX_BYTES_MAX, field="body")
+    wire = codec.unpack_typed(data, size_max=TX_BYTES_MAX, field="body", count_max=TX_COUNT_MAX)
     if len(wire) != 14:
         raise Malformed("body", f"has {len(wire)} fields, 14 are required")
     codec.version(wire[0], "body.version", (TX_VERSION,))
@@ -143,7 +147,7 @@ def decode_body(data: bytes) -> Body:
         codec.digest(wire[2], "body.genesisHash"),
         codec.digest(wire[3], "body.sender"),
         codec.integer(wire[4], "body.lane", 0, LANE_COUNT - 1),
-        codec.integer(wire[5], "body.sequence"),
+        codec.integer(wire[5], "body.sequence", 0, SEQUENCE_MAX),
         codec.integer(wire[6], "body.attempt", 0, ATTEMPT_MAX),
         codec.integer(wire[7], "body.validUntil"),
         None if height_max is None else codec.integer(height_max, "body.heightMax", 1),
@@ -157,10 +161,18 @@ def decode_body(data: bytes) -> Body:
     )
 
 
+_PLAIN: Final = frozenset((bytes, int, str, bool, type(None)))
+
+
 def _decode_action(value: Wire) -> RawAction:
     name, fields = codec.array(value, "body.actions[]", 2)
     if type(fields) is not list:
         raise Malformed("body.actions[].fields", "is not an array")
+    for item in fields:
+        # Which action it is, is not known here, and JSON-RPC shows unknown ones too.
+        if type(item) not in _PLAIN:
+            codec.refuse_foreign(fields, "body.actions[].fields")
+            break
     return RawAction(codec.ascii_text(name, "body.actions[].name", ACTION_NAME_CHARS_MAX), fields)
 
 
@@ -170,7 +182,7 @@ def decode_transaction(raw: bytes) -> Transaction:
     Checks form only: signatures, entitlement and state are judged elsewhere.
     Raises `Malformed` naming the field, `BadSignature` when witness entries are out of order.
     """
-    wire = codec.unpack_typed(raw, size_max=TX_BYTES_MAX, field="tx")
+    wire = codec.unpack_typed(raw, size_max=TX_BYTES_MAX, field="tx", count_max=TX_COUNT_MAX)
     if len(wire) != 2:
         raise Malformed("tx", f"has {len(wire)} parts, 2 are required")
     body_bytes = codec.binary(wire[0], "tx.body", TX_BYTES_MAX)

@@ -6,26 +6,33 @@ checked before (`prepare`, and a verifier); everything that depends on state is 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
 from clawpurse.ledger.blocks import Event, Receipt
 from clawpurse.ledger.errors import BadSignature, Bug, Code, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.kernel.books import Books, audit
+from clawpurse.ledger.kernel.books import Audit, Books
 from clawpurse.ledger.kernel.context import BlockEnv, KernelContext, Scene, genesis_scene
 from clawpurse.ledger.kernel.records import (
     AUTHORITIES_KEY,
     DUE_PREFIX,
+    EXPIRY_PREFIX,
     FEE_ACCOUNT,
+    NETWORK_KEY,
     PARAMS_KEY,
+    RECORD_VERSION,
     Account,
     Due,
     IdempotencyRecord,
-    due_hash,
-    due_key,
+    Network,
+    expiring_record,
+    expiry_key,
+    hold_key,
     idempotency_key,
     module_account,
+    queue_time_ms,
 )
 from clawpurse.ledger.module_api import KERNEL, ActionType, Registry
 from clawpurse.ledger.overlay import EmptyState, Overlay, StateKey, StateReader
@@ -38,6 +45,12 @@ from clawpurse.ledger.transactions import Role, Transaction, decode_transaction
 COST_SIGNATURE: Final = 60
 COST_BASE: Final = 40
 COST_BYTES_SHIFT: Final = 4
+# Idempotency records forgotten in a block, for each transaction that a block may hold: more
+# than one, so that records expire faster than they are made, whatever the load.
+EXPIRIES_PER_TRANSACTION: Final = 2
+# Records encoded and audited between two places where `finish_in_steps` lets the host go on.
+FINISH_SLICE: Final = 64
+_EXPIRY_RECORD: Final = codec.pack([RECORD_VERSION])
 
 
 class Prepared(NamedTuple):
@@ -126,33 +139,52 @@ class Execution:
         return len(self._receipts)
 
     def begin(self) -> int:
-        """Perform the work that is due at the block's time, capped; returns how much."""
-        entries = self._books.overlay.ordered(
-            KERNEL, DUE_PREFIX, self._env.params.due_per_block_max
-        )
-        done = 0
-        for key, data in entries:
-            if int.from_bytes(key[1:9], "big") > self._env.time_ms:
-                break
+        """Perform the work that is due at the block's time, capped; returns how much.
+
+        Once, before the first transaction.
+        """
+        return sum(1 for _ in self.begin_in_steps())
+
+    def begin_in_steps(self) -> Iterator[None]:
+        """As `begin`, letting the host go on after each piece of due work."""
+        params, overlay = self._env.params, self._books.overlay
+        for key, data in self._due(DUE_PREFIX, params.due_per_block_max):
+            overlay.put(KERNEL, key, None)
             self._perform_due(key, Due.unpack(data))
-            done += 1
-        return done
+            overlay.forget_marks()
+            yield
+        cap = EXPIRIES_PER_TRANSACTION * params.block_transactions_max
+        for key, _ in self._due(EXPIRY_PREFIX, cap):
+            overlay.put(KERNEL, key, None)
+            self._forget_idempotency(*expiring_record(key))
+            overlay.forget_marks()
+            yield
+
+    def _due(self, prefix: bytes, cap: int) -> list[tuple[bytes, bytes]]:
+        """Return the entries of a queue that are due, at most `cap`, earliest first."""
+        reader, now_ms = self._books.overlay, self._env.time_ms
+        first = reader.ordered(KERNEL, prefix, 1)
+        if not first or queue_time_ms(first[0][0]) > now_ms:
+            return []  # As nearly always; so the whole cap is not read for nothing.
+        return [
+            entry
+            for entry in reader.ordered(KERNEL, prefix, cap)
+            if queue_time_ms(entry[0]) <= now_ms
+        ]
 
     def _perform_due(self, key: bytes, due: Due) -> None:
-        books = self._books
-        books.overlay.put(KERNEL, key, None)
-        if due.module == KERNEL and due.payload[0] == "idempotency":
-            self._forget_idempotency(due)
-            return
+        """Perform one piece of due work; what it refuses changes nothing but the queue."""
+        books, due_id = self._books, key[9:]
         creator = books.account(due.creator)
         if creator is None:
             raise Bug("due work has a creator that is not an account")
         books.set_account(due.creator, creator._replace(due_count=creator.due_count - 1))
-        scene = Scene(key[9:], module_account(due.module), b"", None, single=True)
+        sender = module_account(due.module)
+        scene = Scene(due_id, sender, due.creator, b"", None, single=True)
         mark = books.overlay.mark()
         try:
             if due.module == KERNEL:
-                self._end_hold(scene, due)
+                self._end_hold(scene, codec.digest(due.payload[0], "due.hold"))
             else:
                 module = self._registry.by_name[due.module]
                 if module.on_due is None:
@@ -160,29 +192,37 @@ class Execution:
                 module.on_due(self._context(scene, due.module), due.payload)
         except Refused as err:
             books.overlay.rollback(mark)
-            scene.events = [
-                Event(None, "kernel.dueFailed", (due.creator,), (due.module, int(err.code)))
-            ]
+            data = (due.module, due_id, int(err.code), err.rule)
+            scene.events = [Event(None, "kernel.dueFailed", (due.creator,), data)]
         self._events.extend(scene.events)
 
-    def _forget_idempotency(self, due: Due) -> None:
-        books, creator = self._books, self._books.account(due.creator)
+    def _forget_idempotency(self, account: bytes, record_key: bytes) -> None:
+        books = self._books
+        creator = books.account(account)
         if creator is None:
             raise Bug("an idempotency record has no account")
-        books.overlay.put(KERNEL, codec.binary(due.payload[1], "due.key", 128), None)
+        books.overlay.put(KERNEL, record_key, None)
         count = creator.idempotency_count - 1
-        books.set_account(due.creator, creator._replace(idempotency_count=count))
+        books.set_account(account, creator._replace(idempotency_count=count))
 
-    def _end_hold(self, scene: Scene, due: Due) -> None:
-        hold_id = codec.digest(due.payload[1], "due.hold")
+    def _end_hold(self, scene: Scene, hold_id: bytes) -> None:
+        """Carry out or give back a hold that nobody ended before its time."""
         books = self._books
-        if books.overlay.get(KERNEL, b"h" + hold_id) is None:
-            return  # It was released or returned before it expired.
-        hold = books.end_hold(hold_id, release=False)
-        context = self._context(scene, KERNEL)
+        if books.overlay.get(KERNEL, hold_key(hold_id)) is None:
+            return
+        hold = books.end_hold(hold_id)
+        context, mark = self._context(scene, KERNEL), books.overlay.mark()
+        released, rule = 0, ""
         if hold.release_at_expiry:
-            context.transfer(hold.asset, hold.source, hold.target, hold.amount)
-        context.emit("kernel.holdEnded", (hold.source, hold.target), hold_id, hold.asset)
+            try:
+                context.release(hold)
+                released = 1
+            except Refused as err:
+                # The value goes back to its source: kept in the hold, nobody could reach it.
+                books.overlay.rollback(mark)
+                scene.events, rule = [], err.rule
+        parties = (hold.source, hold.target)
+        context.emit("kernel.holdEnded", parties, hold.asset, hold.amount, hold_id, released, rule)
 
     def _context(self, scene: Scene, module: str) -> KernelContext:
         return KernelContext(self._books, self._registry, self._env, scene, module)
@@ -195,7 +235,9 @@ class Execution:
         """
         limit = self._env.params.block_cost_max
         if self._cost + prepared.cost > limit:
-            raise refuse("kernel.cost", prepared.cost, limit)
+            if prepared.cost > limit:
+                raise refuse("kernel.cost", prepared.cost, limit)
+            raise refuse("kernel.blockFull", prepared.cost, limit - self._cost)
         sender, payer = authorise(self._books, prepared, self._env)
         overlay = self._books.overlay
         begin = overlay.mark()
@@ -236,18 +278,17 @@ class Execution:
             if body.payer is not None:
                 balance = payer.balance - body.fee
                 books.set_account(body.payer, payer._replace(balance=balance))
-            fees = books.account(FEE_ACCOUNT) or books.open_account(FEE_ACCOUNT, None)
-            if fees.balance + body.fee > codec.U64_MAX:
-                raise Bug("the fee account holds more than the supply")
+            fees = books.account(FEE_ACCOUNT)
+            if fees is None or fees.balance + body.fee > codec.U64_MAX:
+                raise Bug("there is no fee account, or it holds more than the supply")
             books.set_account(FEE_ACCOUNT, fees._replace(balance=fees.balance + body.fee))
 
     def _act(self, prepared: Prepared) -> tuple[Receipt, list[Event]]:
         """Perform the actions, all or nothing, and settle the idempotency record."""
         transaction, books = prepared.transaction, self._books
         body, index = transaction.body, len(self._receipts)
-        scene = Scene(
-            transaction.tx_id, body.sender, body.memo, index, single=len(prepared.actions) == 1
-        )
+        single = len(prepared.actions) == 1
+        scene = Scene(transaction.tx_id, body.sender, body.sender, body.memo, index, single)
         code, rule, facts = int(Code.OK), "", ()
         keep_key = True
         mark = books.overlay.mark()
@@ -298,23 +339,44 @@ class Execution:
         count = account.idempotency_count + 1
         books.set_account(sender, account._replace(idempotency_count=count))
         expiry_ms = self._env.time_ms + self._env.params.idempotency_keep_ms
-        entry = Due(KERNEL, sender, ["idempotency", place])
-        books.overlay.put(KERNEL, due_key(expiry_ms, due_hash(place)), entry.pack())
+        expiry = expiry_key(min(expiry_ms, codec.U64_MAX), place)
+        books.overlay.put(KERNEL, expiry, _EXPIRY_RECORD)
 
     def finish(self) -> ExecutionResult:
         """Return what the block did, after the books were audited. Raises `Bug`."""
-        changes = self._books.changes()
-        audit(self._books.overlay.base, changes)
+        changes: dict[StateKey, bytes | None] = {}
+        for _ in self.finish_in_steps(changes):
+            pass
+        return self.result(changes)
+
+    def finish_in_steps(self, changes: dict[StateKey, bytes | None]) -> Iterator[None]:
+        """Fill `changes` and audit them, letting the host go on every `FINISH_SLICE` records.
+
+        To be run to its end, then `result(changes)` is what `finish` returns. Raises `Bug`.
+        """
+        audit = Audit()
+        for number, (place, before, after) in enumerate(self._books.changed_records(), 1):
+            changes[place] = after
+            audit.add(place, before, after)
+            if number % FINISH_SLICE == 0:
+                yield
+        audit.close()
+
+    def result(self, changes: dict[StateKey, bytes | None]) -> ExecutionResult:
+        """Return the block's result with the changes that `finish_in_steps` collected."""
         return ExecutionResult(changes, tuple(self._receipts), tuple(self._events), self._cost)
 
 
 def authorise(books: Books, prepared: Prepared, env: BlockEnv) -> tuple[Account, Account]:
     """Judge whether a transaction may be in a block now; returns sender and fee payer.
 
-    Terms, keys, sequence, quota, fee. Raises `Refused`; changes nothing.
+    Network, terms, keys, sequence, quota, fee. Raises `Refused`; changes nothing.
     """
     body = prepared.transaction.body
     params = env.params
+    network = books.network
+    if body.genesis_hash != network.genesis_hash or body.chain_id != network.chain_id:
+        raise refuse("kernel.chain", body.chain_id)
     if body.valid_until_ms < env.time_ms:
         raise refuse("kernel.expired", body.valid_until_ms, env.time_ms)
     if body.height_max is not None and body.height_max < env.height:
@@ -359,19 +421,27 @@ def find_idempotency(reader: StateReader, sender: bytes, key: bytes) -> Idempote
 
 
 def genesis_changes(genesis: Genesis, registry: Registry) -> dict[StateKey, bytes | None]:
-    """Return the state of height 0. Raises `Malformed` when modules are not what it names."""
+    """Return the state of height 0. Raises `Malformed` naming what cannot be in it."""
     declared = tuple((module.name, module.version) for module in registry.modules)
     if genesis.modules != declared:
         raise Malformed("genesis.modules", f"are {genesis.modules}, this software has {declared}")
     books = Books(Overlay(EmptyState()))
     env = BlockEnv(0, genesis.time_ms, genesis.params)
+    network = Network(genesis.chain_id, genesis.hash)
+    books.overlay.put(KERNEL, NETWORK_KEY, network.pack())
     books.overlay.put(KERNEL, PARAMS_KEY, genesis.params.pack())
     books.overlay.put(KERNEL, AUTHORITIES_KEY, codec.pack(list(genesis.authorities)))
     books.open_account(FEE_ACCOUNT, None)
     for module in registry.modules:
         if module.genesis is not None:
             context = KernelContext(books, registry, env, genesis_scene(module.name), module.name)
-            module.genesis(context, genesis)
-    changes = books.changes()
-    audit(EmptyState(), changes)
+            try:
+                module.genesis(context, genesis)
+            except Refused as err:
+                raise Malformed(f"genesis, module {module.name}", err.reason) from None
+    audit, changes = Audit(), {}
+    for place, before, after in books.changed_records():
+        changes[place] = after
+        audit.add(place, before, after)
+    audit.close()
     return changes

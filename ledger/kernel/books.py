@@ -1,18 +1,22 @@
 """The books: accounts, balances, holds and supply, and the only code that changes them.
 
-Every change of value is a debit and a credit of the same amount, a mint or a burn. `audit`
+Every change of value is a debit and a credit of the same amount, a mint or a burn. `Audit`
 re-derives from the records themselves that each asset's containers changed by exactly what its
 supply changed, so a slip in this file stops the block instead of inventing money.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.errors import Bug
 from clawpurse.ledger.kernel.records import (
+    NETWORK_KEY,
     Account,
     Balance,
     Hold,
+    Network,
     account_key,
     balance_key,
     hold_key,
@@ -22,7 +26,7 @@ from clawpurse.ledger.kernel.records import (
     unpack_supply,
 )
 from clawpurse.ledger.module_api import KERNEL
-from clawpurse.ledger.overlay import Overlay, StateKey, StateReader
+from clawpurse.ledger.overlay import Overlay, StateKey
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.rules import refuse
 
@@ -32,15 +36,41 @@ EMPTY_BALANCE = Balance(0, 0, 0)
 class Books:
     """Accounts and value over an overlay. One per block (or per question).
 
-    Account records are kept decoded while a block executes and encoded once, in `changes`.
+    Account records are kept decoded while a block executes and encoded once, in `changes`; so
+    who reads the kernel's records as of now reads through `get`, not through the overlay.
     """
 
-    __slots__ = ("_accounts", "_loaded", "overlay")
+    __slots__ = ("_accounts", "_loaded", "_network", "_raw", "overlay")
 
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
         self._accounts: dict[bytes, Account] = {}
         self._loaded: dict[bytes, Account | None] = {}
+        self._raw: dict[bytes, bytes] = {}
+        self._network: Network | None = None
+
+    # -- reading, as a `StateReader` of this point
+
+    def get(self, tree: str, key: bytes) -> bytes | None:
+        """Return any record's bytes as of all changes so far, account records too."""
+        if tree == KERNEL and key[:1] == b"a":
+            record = self.account(key[1:])
+            return None if record is None else record.pack()
+        return self.overlay.get(tree, key)
+
+    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first `limit` entries of an ordered index as of all changes so far."""
+        return self.overlay.ordered(tree, prefix, limit)
+
+    @property
+    def network(self) -> Network:
+        """The network whose state this is. Raises `Bug` before genesis."""
+        if self._network is None:
+            data = self.overlay.get(KERNEL, NETWORK_KEY)
+            if data is None:
+                raise Bug("this state does not say which network it belongs to")
+            self._network = Network.unpack(data)
+        return self._network
 
     # -- accounts
 
@@ -52,7 +82,10 @@ class Books:
         if account in self._loaded:
             return self._loaded[account]
         data = self.overlay.base.get(KERNEL, account_key(account))
-        loaded = None if data is None else Account.unpack(data)
+        loaded = None
+        if data is not None:
+            self._raw[account] = data
+            loaded = Account.unpack(data)
         self._loaded[account] = loaded
         return loaded
 
@@ -97,6 +130,11 @@ class Books:
         self._debit(asset, source, amount)
         self.overlay.put(KERNEL, supply_key(asset), pack_supply(supply - amount))
 
+    def require_asset(self, asset: str) -> None:
+        """Raise `Refused` unless there is such an asset; the native one always is."""
+        if asset != NATIVE_ASSET and self.overlay.get(KERNEL, supply_key(asset)) is None:
+            raise refuse("kernel.asset", asset)
+
     def supply(self, asset: str) -> int:
         """Return an asset's supply in minor units. Raises `Refused` for an unknown asset."""
         data = self.overlay.get(KERNEL, supply_key(asset))
@@ -115,16 +153,14 @@ class Books:
         self._shift(hold.asset, hold.source, hold.amount)
         self.overlay.put(KERNEL, hold_key(hold_id), hold.pack())
 
-    def end_hold(self, hold_id: bytes, *, release: bool) -> Hold:
-        """Release held value to its target, or return it to its source."""
+    def end_hold(self, hold_id: bytes) -> Hold:
+        """Give held value back to its source, whence it may be moved on."""
         data = self.overlay.get(KERNEL, hold_key(hold_id))
         if data is None:
             raise refuse("kernel.holdMissing", hold_id)
         hold = Hold.unpack(data)
         self.overlay.put(KERNEL, hold_key(hold_id), None)
         self._shift(hold.asset, hold.source, -hold.amount)
-        if release:
-            self.move(hold.asset, hold.source, hold.target, hold.amount)
         return hold
 
     def _debit(self, asset: str, account: bytes, amount: int) -> None:
@@ -180,18 +216,21 @@ class Books:
 
     # -- end of block
 
-    def changes(self) -> dict[StateKey, bytes | None]:
-        """Return all changed records as bytes; those that ended as they began are left out."""
-        changed: dict[StateKey, bytes | None] = {
-            (KERNEL, account_key(account)): record.pack()
-            for account, record in self._accounts.items()
-            if record != self._loaded.get(account)
-        }
+    def changed_records(self) -> Iterator[tuple[StateKey, bytes | None, bytes | None]]:
+        """Yield (place, bytes before, bytes after) of all that ended otherwise than it began.
+
+        In the order in which they were first changed, which is the same on every node.
+        """
+        for account, record in self._accounts.items():
+            after = record.pack()
+            before = self._raw.get(account)
+            if after != before:
+                yield (KERNEL, account_key(account)), before, after
         base = self.overlay.base
         for place, value in self.overlay.changes.items():
-            if base.get(*place) != value:
-                changed[place] = value
-        return changed
+            before = base.get(*place)
+            if value != before:
+                yield place, before, value
 
 
 def _with_balance(record: Account, balance: int) -> Account:
@@ -209,42 +248,53 @@ def _with_balance(record: Account, balance: int) -> Account:
     )
 
 
-def audit(base: StateReader, changes: dict[StateKey, bytes | None]) -> None:
-    """Check that each asset's containers changed by what its supply changed.
+class Audit:
+    """Checks that each asset's containers changed by what its supply changed, holds included.
 
-    Works from the records before and after alone, not from what the books believe they did.
-    Raises `Bug` naming the asset.
+    Works from the bytes of changed records before and after alone, not from what the books
+    believe they did. Give it every changed record, then `close`.
     """
-    containers: dict[str, int] = {}
-    supplies: dict[str, int] = {}
-    for (tree, key), after in changes.items():
+
+    def __init__(self) -> None:
+        self._value: dict[str, int] = {}
+        self._supply: dict[str, int] = {}
+        self._held: dict[str, int] = {}
+        self._holds: dict[str, int] = {}
+
+    def add(self, place: StateKey, before: bytes | None, after: bytes | None) -> None:
+        """Count one changed record."""
+        tree, key = place
         if tree != KERNEL:
-            continue
-        kind = key[:1]
-        if kind == b"a":
-            asset, amount_of, table = NATIVE_ASSET, _native_amount, containers
-        elif kind == b"b":
-            asset, amount_of, table = key[33:].decode("ascii"), _balance_amount, containers
-        elif kind == b"u":
-            asset, amount_of, table = key[1:].decode("ascii"), unpack_supply, supplies
-        else:
-            continue
-        before = base.get(tree, key)
-        change = (amount_of(after) if after else 0) - (amount_of(before) if before else 0)
-        table[asset] = table.get(asset, 0) + change
-    for asset in sorted({**containers, **supplies}):
-        if containers.get(asset, 0) != supplies.get(asset, 0):
-            raise Bug(
-                f"balances of {asset} changed by {containers.get(asset, 0)}, "
-                f"its supply by {supplies.get(asset, 0)}"
-            )
+            return
+        for data, sign in ((before, -1), (after, 1)):
+            if data is None:
+                continue
+            match key[:1]:
+                case b"a":
+                    record = Account.unpack(data)
+                    _count(self._value, NATIVE_ASSET, sign * (record.balance + record.held))
+                    _count(self._held, NATIVE_ASSET, sign * record.held)
+                case b"b":
+                    asset, balance = key[33:].decode("ascii"), Balance.unpack(data)
+                    _count(self._value, asset, sign * (balance.amount + balance.held))
+                    _count(self._held, asset, sign * balance.held)
+                case b"u":
+                    _count(self._supply, key[1:].decode("ascii"), sign * unpack_supply(data))
+                case b"h":
+                    hold = Hold.unpack(data)
+                    _count(self._holds, hold.asset, sign * hold.amount)
+
+    def close(self) -> None:
+        """Raise `Bug` naming the asset if the books do not balance."""
+        for what, ours, whole, theirs in (
+            ("balances", self._value, "supply", self._supply),
+            ("held amounts", self._held, "holds", self._holds),
+        ):
+            for asset in sorted({**ours, **theirs}):
+                change, other = ours.get(asset, 0), theirs.get(asset, 0)
+                if change != other:
+                    raise Bug(f"{what} of {asset} changed by {change}, its {whole} by {other}")
 
 
-def _native_amount(data: bytes) -> int:
-    record = Account.unpack(data)
-    return record.balance + record.held
-
-
-def _balance_amount(data: bytes) -> int:
-    record = Balance.unpack(data)
-    return record.amount + record.held
+def _count(table: dict[str, int], asset: str, change: int) -> None:
+    table[asset] = table.get(asset, 0) + change

@@ -1,6 +1,7 @@
 """What a module's handler gets: `module_api.Context`, performed on the books.
 
-The one transfer path is here: amount, accounts, deposit, every module's hook, then the books.
+The one transfer path is here: amount, asset, accounts, deposit, every module's hook, then the
+books. Deposits and fees are outside what hooks judge, so that no policy blocks its own repair.
 """
 
 from __future__ import annotations
@@ -8,20 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from clawpurse.ledger.blocks import Event
-from clawpurse.ledger.codec import Wire
+from clawpurse.ledger.blocks import TRACE_MAX, Event
+from clawpurse.ledger.codec import U64_MAX, Wire
 from clawpurse.ledger.errors import Bug, Refused
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.records import (
     FEE_ACCOUNT,
     Due,
     Hold,
-    due_hash,
+    due_id,
     due_key,
     module_account,
 )
 from clawpurse.ledger.module_api import (
     KERNEL,
+    RELEASE,
     Movement,
     Registry,
     Verdict,
@@ -42,20 +44,42 @@ class BlockEnv(NamedTuple):
 class Scene:
     """One transaction (or piece of due work) being performed: who, what came of it so far.
 
-    `id` makes ids of holds and due work unique; `single` tells whether a hold may stop it
-    whole. Events and trace are taken over by the transition when it succeeds.
+    `id` makes ids of holds and due work unique; `depositor` pays for accounts that it opens;
+    `single` tells whether it is one action, so that a hold may stop it whole. Events and trace
+    are taken over by the transition when it succeeds.
     """
 
-    __slots__ = ("_made", "events", "id", "memo", "sender", "single", "trace", "transaction")
+    __slots__ = (
+        "_made",
+        "asking",
+        "depositor",
+        "events",
+        "held",
+        "id",
+        "memo",
+        "moved",
+        "sender",
+        "single",
+        "trace",
+        "transaction",
+    )
 
     def __init__(
-        self, scene_id: bytes, sender: bytes, memo: bytes, transaction: int | None, single: bool
+        self,
+        scene_id: bytes,
+        sender: bytes,
+        depositor: bytes,
+        memo: bytes,
+        transaction: int | None,
+        single: bool,
     ) -> None:
         self.id = scene_id
         self.sender = sender
+        self.depositor = depositor
         self.memo = memo
         self.transaction = transaction
         self.single = single
+        self.asking = self.held = self.moved = False
         self.events: list[Event] = []
         self.trace: list[tuple[str, int, int]] = []
         self._made = 0
@@ -63,7 +87,13 @@ class Scene:
     def next_id(self) -> bytes:
         """Return a fresh 32-byte id, the same on every node."""
         self._made += 1
-        return due_hash(self.id + self._made.to_bytes(4, "big"))
+        return due_id(self.id, self._made)
+
+    def note(self, verdict: Verdict) -> None:
+        """Keep a rule's verdict for the receipt; of too many, the first ones and the last."""
+        if len(self.trace) == TRACE_MAX:
+            self.trace.pop()
+        self.trace.append((verdict.rule, verdict.version, int(verdict.kind)))
 
 
 class KernelContext:
@@ -121,41 +151,73 @@ class KernelContext:
 
     def query(self, name: str, *args: object) -> Any:
         """Ask another module about state as of this point."""
-        return self._registry.query(self._books.overlay, name, *args)
+        return self._registry.query(self._books, name, *args)
 
     def refuse(self, rule: str, *facts: Wire) -> Refused:
         """Return a rule's error."""
         return refuse(rule, *facts, table=self._registry.rules)
 
-    def transfer(self, asset: str, source: bytes, target: bytes, amount: int) -> None:
+    def transfer(
+        self, asset: str, source: bytes, target: bytes, amount: int, *, holdable: bool = False
+    ) -> None:
         """Move value: the one path. A hook may refuse it, or hold it whole."""
-        if amount < 1:
-            raise refuse("kernel.amount")
-        self._books.supply(asset)
-        if self._books.account(target) is None:
+        scene, books = self._scene, self._books
+        self._begin_move(amount)
+        books.require_asset(asset)
+        if books.account(target) is None:
             self.open_account(target)
-        for module, hook in self._registry.transfer_hooks:
+        if self._registry.transfer_hooks:
             movement = Movement(asset, source, target, amount, self._module)
-            verdict = hook(self._inside(module), movement)
-            if verdict.rule:
-                self._scene.trace.append((verdict.rule, verdict.version, int(verdict.kind)))
-            if verdict.kind is VerdictKind.DENY:
-                raise refuse(
-                    verdict.rule or "kernel.policy", *verdict.facts, table=self._registry.rules
-                )
-            if verdict.kind is VerdictKind.HOLD:
+            verdict = self._ask(movement)
+            if verdict is not None:
+                if not (holdable and scene.single) or scene.moved:
+                    raise refuse("kernel.hold")
                 self._hold(movement, verdict)
                 return
+        scene.moved = True
+        books.move(asset, source, target, amount)
+        self.emit("assets.transferred", (source, target), asset, amount)
+
+    def release(self, hold: Hold) -> None:
+        """Move on what a hold gave back. A hook may refuse it; none may hold it again."""
+        self._begin_move(hold.amount)
+        asset, source, target, amount = hold[:4]
+        self._ask(Movement(asset, source, target, amount, RELEASE))
         self._books.move(asset, source, target, amount)
         self.emit("assets.transferred", (source, target), asset, amount)
 
-    def _inside(self, module: str) -> KernelContext:
-        return KernelContext(self._books, self._registry, self._env, self._scene, module)
+    def _begin_move(self, amount: int) -> None:
+        """Refuse what no movement of value may be; a held transaction has no second one."""
+        scene = self._scene
+        if scene.asking:
+            raise Bug(f"a transfer hook of module {self._module} moves value")
+        if amount < 1:
+            raise refuse("kernel.amount")
+        if scene.held:
+            raise refuse("kernel.hold")
+
+    def _ask(self, movement: Movement) -> Verdict | None:
+        """Ask every module's hook; the first that holds, if any. A denial by any is raised."""
+        scene, first_hold = self._scene, None
+        for module, hook in self._registry.transfer_hooks:
+            inside = KernelContext(self._books, self._registry, self._env, scene, module)
+            scene.asking = True
+            try:
+                verdict = hook(inside, movement)
+            finally:
+                scene.asking = False
+            if verdict.rule:
+                scene.note(verdict)
+            if verdict.kind is VerdictKind.DENY:
+                rule = verdict.rule or "kernel.policy"
+                raise refuse(rule, *verdict.facts, table=self._registry.rules)
+            if verdict.kind is VerdictKind.HOLD and first_hold is None:
+                first_hold = verdict
+        return first_hold
 
     def _hold(self, movement: Movement, verdict: Verdict) -> None:
         """Hold a whole transaction; half-held ones do not exist (they are refused instead)."""
-        if not self._scene.single:
-            raise refuse("kernel.hold")
+        self._scene.held = True
         hold_id = self._scene.next_id()
         asset, source, target, amount, _ = movement
         self._books.hold(
@@ -171,22 +233,22 @@ class KernelContext:
                 int(verdict.release_at_expiry),
             ),
         )
-        self._schedule(KERNEL, verdict.expires_ms, source, ["hold", hold_id])
+        self._schedule(KERNEL, verdict.expires_ms, source, [hold_id])
         self.emit("kernel.held", (source, target), asset, amount, hold_id, verdict.rule)
 
     def mint(self, asset: str, target: bytes, amount: int) -> None:
         """Create value."""
-        if amount < 1:
-            raise refuse("kernel.amount")
+        self._begin_move(amount)
         if self._books.account(target) is None:
             self.open_account(target)
+        self._scene.moved = True
         self._books.mint(asset, target, amount)
         self.emit("assets.minted", (target,), asset, amount)
 
     def burn(self, asset: str, source: bytes, amount: int) -> None:
         """Destroy value."""
-        if amount < 1:
-            raise refuse("kernel.amount")
+        self._begin_move(amount)
+        self._scene.moved = True
         self._books.burn(asset, source, amount)
         self.emit("assets.burned", (source,), asset, amount)
 
@@ -195,14 +257,17 @@ class KernelContext:
         self._books.create_asset(asset)
 
     def open_account(self, account: bytes) -> None:
-        """Open an account; the sender pays the opening deposit to the fee account."""
-        self._books.open_account(account, account)
-        deposit = self._env.params.opening_deposit
-        if deposit and self._env.height:
-            if self._books.account(FEE_ACCOUNT) is None:
-                self._books.open_account(FEE_ACCOUNT, None)
-            self._books.move(NATIVE_ASSET, self._scene.sender, FEE_ACCOUNT, deposit)
-        self.emit("accounts.opened", (account, self._scene.sender), deposit)
+        """Open an account; who wants it pays the opening deposit to the fee account."""
+        scene = self._scene
+        if scene.asking:
+            raise Bug(f"a transfer hook of module {self._module} opens an account")
+        key = None if account in self._registry.module_accounts else account
+        self._books.open_account(account, key)
+        # Genesis names its accounts and asks no deposit of them.
+        deposit = self._env.params.opening_deposit if self._env.height else 0
+        if deposit:
+            self._books.move(NATIVE_ASSET, scene.depositor, FEE_ACCOUNT, deposit)
+        self.emit("accounts.opened", (account, scene.depositor), deposit)
 
     def key_of(self, account: bytes) -> bytes | None:
         """Return the key that may sign for an account."""
@@ -228,6 +293,8 @@ class KernelContext:
         record = self._books.account(creator)
         if record is None:
             raise refuse("kernel.sender", creator)
+        if not 0 <= time_ms <= U64_MAX:
+            raise refuse("kernel.dueTime")
         if record.due_count >= self._env.params.due_per_creator_max:
             raise refuse("kernel.dueFull", creator, record.due_count)
         self._books.set_account(creator, record._replace(due_count=record.due_count + 1))
@@ -243,4 +310,5 @@ class KernelContext:
 
 def genesis_scene(module: str) -> Scene:
     """Return the scene in which a module writes its part of genesis."""
-    return Scene(bytes(32), module_account(module), b"", None, single=False)
+    own = module_account(module)
+    return Scene(own, own, own, b"", None, single=False)

@@ -1,7 +1,8 @@
 """The kernel's records in state: their keys, their bytes, and nothing else.
 
 Keys of the tree `kernel` (docs/protocol.md lists them for client authors):
-a‖account · b‖account‖asset · u‖asset · i‖account‖hash of key · d‖time‖id · h‖id · p · s
+a‖account · b‖account‖asset · u‖asset · i‖account‖hash of key · d‖time‖id ·
+e‖time‖account‖hash of key · h‖id · n · p · s
 """
 
 from __future__ import annotations
@@ -10,17 +11,20 @@ from typing import Final, NamedTuple
 
 from clawpurse.ledger import codec
 from clawpurse.ledger.codec import Wire
-from clawpurse.ledger.crypto import account_hash_of, hasher
+from clawpurse.ledger.crypto import account_hash_of, due_hash_of, idempotency_hash_of
 from clawpurse.ledger.errors import Bug
 from clawpurse.ledger.transactions import LANE_COUNT
 
 RECORD_VERSION: Final = 1
-RECORD_BYTES_MAX: Final = 65_536
 DUE_PREFIX: Final = b"d"
+# Idempotency records that expire have a queue of their own: as many come due as payments were
+# made a day ago, and they must not keep scheduled payments waiting.
+EXPIRY_PREFIX: Final = b"e"
+# What a store has to keep in key order beside the tree.
+ORDERED_PREFIXES: Final = (DUE_PREFIX, EXPIRY_PREFIX)
+NETWORK_KEY: Final = b"n"
 PARAMS_KEY: Final = b"p"
 AUTHORITIES_KEY: Final = b"s"
-idempotency_hash = hasher(b"claw.idemkey")
-due_hash = hasher(b"claw.due")
 # Fees and deposits go here and stay in supply. No key can sign for it.
 FEE_ACCOUNT: Final = account_hash_of(b"fees")
 
@@ -47,7 +51,27 @@ def supply_key(asset: str) -> bytes:
 
 def idempotency_key(account: bytes, key: bytes) -> bytes:
     """Return the state key of an idempotency record."""
-    return b"i" + account + idempotency_hash(key)
+    return b"i" + account + idempotency_hash_of(key)
+
+
+def expiry_key(time_ms: int, record_key: bytes) -> bytes:
+    """Return the state key that says when an idempotency record ends; its record is [1]."""
+    return EXPIRY_PREFIX + time_ms.to_bytes(8, "big") + record_key[1:]
+
+
+def expiring_record(key: bytes) -> tuple[bytes, bytes]:
+    """Return (account, key of the idempotency record) that an expiry key speaks of."""
+    return key[9:41], b"i" + key[9:]
+
+
+def queue_time_ms(key: bytes) -> int:
+    """Return the block time (ms UTC) from which an entry of either queue is due."""
+    return int.from_bytes(key[1:9], "big")
+
+
+def due_id(seed: bytes, number: int) -> bytes:
+    """Return the `number`th id that is made under a transaction id or a due entry's id."""
+    return due_hash_of(seed + number.to_bytes(4, "big"))
 
 
 def due_key(time_ms: int, entry_id: bytes) -> bytes:
@@ -162,6 +186,22 @@ class Hold(NamedTuple):
     def unpack(cls, data: bytes) -> Hold:
         """Read a record that we wrote."""
         return cls(*_own(data, 9)[1:])  # type: ignore[arg-type]
+
+
+class Network(NamedTuple):
+    """Which network this state belongs to, so that nothing signed for another one counts."""
+
+    chain_id: str
+    genesis_hash: bytes
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Network:
+        """Read a record that we wrote."""
+        return cls(*_own(data, 3)[1:])  # type: ignore[arg-type]
 
 
 class Due(NamedTuple):

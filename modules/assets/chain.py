@@ -42,7 +42,7 @@ def _index_key(index: int) -> bytes:
 
 def _transfer(context: Context, values: Sequence[Any]) -> None:
     asset, recipient, amount = values
-    context.transfer(asset, context.sender, recipient, amount)
+    context.transfer(asset, context.sender, recipient, amount, holdable=True)
 
 
 def _genesis(context: Context, genesis: Genesis) -> None:

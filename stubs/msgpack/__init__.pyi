@@ -9,4 +9,7 @@ def unpackb(
     raw: bool = ...,
     use_list: bool = ...,
     strict_map_key: bool = ...,
+    max_array_len: int = ...,
+    max_map_len: int = ...,
+    max_ext_len: int = ...,
 ) -> Any: ...
