@@ -32,13 +32,11 @@ class WalKind(IntEnum):
     """What a record holds."""
 
     HEAD = 1
-    INPUT = 2
-    BODY = 3
-    DECISION = 4
+    RECORD = 2
 
 
 class WalRecord(NamedTuple):
-    """One record: `payload` is a machine input, a packed block, or a decision."""
+    """One record: `payload` is what `consensus.wal_records` encodes."""
 
     kind: WalKind
     payload: bytes
@@ -132,12 +130,12 @@ class Wal:
         for old in self._heights()[:-FILES_KEPT]:
             self._files.remove(_name(old))
 
-    async def append(self, records: list[WalRecord]) -> None:
+    async def append(self, payloads: list[bytes]) -> None:
         """Append records in one durable step. Raises `StorageFault`, which is fatal."""
         file = self._file
-        if file is None or not records:
+        if file is None or not payloads:
             return
-        data = b"".join([_frame(record) for record in records])
+        data = b"".join([_frame(WalRecord(WalKind.RECORD, payload)) for payload in payloads])
         await self._lane.run(lambda: file.append(data))
 
     async def roll(self, height: int) -> None:
@@ -171,7 +169,7 @@ def _read_record(data: bytes, place: int) -> tuple[WalRecord, int] | None:
     if not 1 <= length <= RECORD_BYTES_MAX or end > len(data):
         return None
     payload = data[place + _FRAME_BYTES : end]
-    if zlib.crc32(payload) != crc or payload[0] not in (1, 2, 3, 4):
+    if zlib.crc32(payload) != crc or payload[0] not in (WalKind.HEAD, WalKind.RECORD):
         return None
     return WalRecord(WalKind(payload[0]), payload[1:]), end
 

@@ -1,0 +1,311 @@
+"""Bodies of the blocks under decision: kept, rebuilt from the pool, fetched, served.
+
+A proposal travels as its header and 16 bytes of each transaction's wtx id; most transactions
+are in the pool already, verified. What is missing is asked for once from the announcer, then
+the whole body from any peer. Bytes that do not match the header's roots are dropped and never
+held against the block id: a good header may reach us with a bad body from a bad peer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+import trio
+
+from clawpurse.ledger.blocks import Block
+from clawpurse.ledger.crypto import ZERO_HASH, certificate_hash_of, list_root
+from clawpurse.ledger.errors import CallerError, PeerError
+from clawpurse.ledger.module_api import Registry
+from clawpurse.ledger.transition import Prepared, prepare
+from clawpurse.node import messages
+from clawpurse.node.messages import Compact, ProposalKind
+from clawpurse.node.verifier import Verifier
+
+# Two bodies per round and one of the round before; more within one height means an attack.
+BODIES_MAX: Final = 16
+COMPACTS_MAX: Final = 64
+ANSWER_TIMEOUT_S: Final = 0.4
+# Between failed attempts, so that a peer that answers "unknown" at once is not asked in a spin.
+RETRY_PAUSE_S: Final = 0.05
+# Decoding is cut into pieces of about a millisecond.
+DECODE_SLICE: Final = 32
+log = logging.getLogger("clawpurse.bodies")
+
+
+class Body(NamedTuple):
+    """A block whose bytes match its header, with its transactions prepared and verified."""
+
+    block: Block
+    prepared: tuple[Prepared, ...]
+
+
+class Outbox(Protocol):
+    """How this file reaches peers. Node ids are 32 bytes."""
+
+    def peers(self) -> Sequence[bytes]:
+        """Return the ids of connected peers."""
+
+    def send(self, peer: bytes, kind: ProposalKind, payload: bytes) -> bool:
+        """Queue a message; False when it could not be queued."""
+
+
+class PoolView(Protocol):
+    """What this file needs of the mempool."""
+
+    def prefix_lookup(self, prefix: bytes) -> Prepared | None:
+        """Return the one pooled transaction whose wtx id begins so, else None."""
+
+
+class BadBody(PeerError):
+    """A peer's bytes do not make the block that its header names."""
+
+
+class Bodies:
+    """Bodies of the height under decision and of the one before. One owner: the engine."""
+
+    def __init__(
+        self, registry: Registry, pool: PoolView, verifier: Verifier, outbox: Outbox
+    ) -> None:
+        self._registry = registry
+        self._pool = pool
+        self._verifier = verifier
+        self._outbox = outbox
+        self._height = 0
+        self._bodies: dict[bytes, Body] = {}
+        self._compacts: dict[bytes, dict[bytes, Compact]] = {}
+        self._answers: dict[tuple[bytes, bytes], list[bytes] | Block | None] = {}
+        self._arrival = trio.Event()
+        # Looks up a committed block's bytes by id; set by the owner of the chain.
+        self.committed_block: Callable[[bytes], bytes | None] = lambda _block_id: None
+
+    def start_height(self, height: int) -> None:
+        """Forget everything below the height before `height`."""
+        self._height = height
+        for block_id in [i for i, b in self._bodies.items() if b.block.header.height < height - 1]:
+            del self._bodies[block_id]
+        for block_id in list(self._compacts):
+            self._compacts[block_id] = {
+                peer: compact
+                for peer, compact in self._compacts[block_id].items()
+                if compact.header.height >= height
+            }
+            if not self._compacts[block_id]:
+                del self._compacts[block_id]
+
+    def put(self, body: Body) -> None:
+        """Keep a body that matches its header: own, restored from the log, or synced."""
+        while len(self._bodies) >= BODIES_MAX:
+            del self._bodies[next(iter(self._bodies))]
+        self._bodies[body.block.header.block_id] = body
+        self._arrived()
+
+    def get(self, block_id: bytes) -> Body | None:
+        """Return a kept body."""
+        return self._bodies.get(block_id)
+
+    def compact(self, block_id: bytes) -> bytes | None:
+        """Return the compact message for a kept body."""
+        body = self._bodies.get(block_id)
+        if body is None:
+            return None
+        wtx_ids = [item.transaction.wtx_id for item in body.prepared]
+        return Compact.of(body.block, wtx_ids).pack()
+
+    def _arrived(self) -> None:
+        self._arrival.set()
+        self._arrival = trio.Event()
+
+    # -- what peers say
+
+    def on_message(self, peer: bytes, kind: ProposalKind, payload: bytes) -> None:
+        """Take or answer a message of the proposals channel. Raises `Malformed`."""
+        match kind:
+            case ProposalKind.COMPACT:
+                self._take_compact(peer, Compact.unpack(payload))
+            case ProposalKind.COMPACT_WANTED:
+                self._answer_compact(peer, messages.unpack_id(payload))
+            case ProposalKind.MISSING_WANTED:
+                self._answer_missing(peer, *messages.unpack_missing_wanted(payload))
+            case ProposalKind.MISSING:
+                block_id, raws = messages.unpack_missing(payload)
+                self._take_answer(peer, block_id, raws)
+            case ProposalKind.FULL_WANTED:
+                self._answer_full(peer, messages.unpack_id(payload))
+            case ProposalKind.FULL:
+                block = Block.unpack(payload)
+                self._take_answer(peer, block.header.block_id, block)
+            case ProposalKind.UNKNOWN:
+                self._take_answer(peer, messages.unpack_id(payload), None)
+
+    def _take_compact(self, peer: bytes, compact: Compact) -> None:
+        block_id = compact.header.block_id
+        if not self._height <= compact.header.height <= self._height + 1:
+            return
+        if block_id not in self._compacts and len(self._compacts) >= COMPACTS_MAX:
+            del self._compacts[next(iter(self._compacts))]
+        self._compacts.setdefault(block_id, {})[peer] = compact
+        self._arrived()
+
+    def _answer_compact(self, peer: bytes, block_id: bytes) -> None:
+        compact = self.compact(block_id)
+        if compact is None:
+            self._outbox.send(peer, ProposalKind.UNKNOWN, messages.pack_id(block_id))
+        else:
+            self._outbox.send(peer, ProposalKind.COMPACT, compact)
+
+    def _answer_missing(self, peer: bytes, block_id: bytes, places: list[int]) -> None:
+        body = self._bodies.get(block_id)
+        if body is None or any(place >= len(body.prepared) for place in places):
+            self._outbox.send(peer, ProposalKind.UNKNOWN, messages.pack_id(block_id))
+            return
+        raws = [body.block.transactions[place] for place in places]
+        self._outbox.send(peer, ProposalKind.MISSING, messages.pack_missing(block_id, raws))
+
+    def _answer_full(self, peer: bytes, block_id: bytes) -> None:
+        body = self._bodies.get(block_id)
+        data = body.block.pack() if body is not None else self.committed_block(block_id)
+        if data is None:
+            self._outbox.send(peer, ProposalKind.UNKNOWN, messages.pack_id(block_id))
+        else:
+            self._outbox.send(peer, ProposalKind.FULL, data)
+
+    def _take_answer(
+        self, peer: bytes, block_id: bytes, answer: list[bytes] | Block | None
+    ) -> None:
+        # Only what is being waited for is kept, so that nobody can fill memory with answers.
+        if (peer, block_id) in self._answers:
+            self._answers[peer, block_id] = answer
+            self._arrived()
+
+    # -- getting a body
+
+    async def obtain(self, block_id: bytes) -> Body:
+        """Return the body of a block, from wherever it comes; waits until somebody has it.
+
+        Cancellable at any time; the caller cancels when the height is over.
+        """
+        tried: dict[bytes, int] = {}
+        while True:
+            body = self._bodies.get(block_id)
+            if body is not None:
+                return body
+            arrival = self._arrival
+            source = self._next_compact(block_id, tried)
+            try:
+                if source is not None:
+                    tried[source] = tried.get(source, 0) + 1
+                    self.put(await self._rebuild(source, block_id))
+                    continue
+                peer = self._next_peer(tried)
+                if peer is not None:
+                    tried[peer] = tried.get(peer, 0) + 1
+                    self.put(await self._fetch(peer, block_id))
+                    continue
+            except (BadBody, CallerError) as err:
+                log.info("body not usable", extra={"block": block_id.hex(), "why": str(err)})
+                await trio.sleep(RETRY_PAUSE_S)
+                continue
+            with trio.move_on_after(ANSWER_TIMEOUT_S):
+                await arrival.wait()
+
+    def _next_compact(self, block_id: bytes, tried: dict[bytes, int]) -> bytes | None:
+        for peer in self._compacts.get(block_id, {}):
+            if peer not in tried:
+                return peer
+        return None
+
+    def _next_peer(self, tried: dict[bytes, int]) -> bytes | None:
+        """Return the connected peer that was asked least, but give compacts time to arrive."""
+        if not tried:
+            tried[b""] = 1
+            return None
+        peers = self._outbox.peers()
+        return min(peers, key=lambda peer: tried.get(peer, 0), default=None)
+
+    async def _rebuild(self, peer: bytes, block_id: bytes) -> Body:
+        compact = self._compacts[block_id][peer]
+        found = [self._pool.prefix_lookup(prefix) for prefix in compact.prefixes]
+        places = [place for place, item in enumerate(found) if item is None]
+        if places:
+            wanted = messages.pack_missing_wanted(block_id, places)
+            answer = await self._ask(peer, block_id, ProposalKind.MISSING_WANTED, wanted)
+            if not isinstance(answer, list) or len(answer) != len(places):
+                raise BadBody("the announcer did not send what is missing")
+            prepared = await self._prepare(answer)
+            for place, item in zip(places, prepared, strict=True):
+                found[place] = item
+        whole = tuple([item for item in found if item is not None])
+        block = Block(
+            compact.header,
+            compact.parent_certificate,
+            compact.evidence,
+            tuple([item.transaction.raw for item in whole]),
+        )
+        return await _matching(Body(block, whole))
+
+    async def _fetch(self, peer: bytes, block_id: bytes) -> Body:
+        answer = await self._ask(
+            peer, block_id, ProposalKind.FULL_WANTED, messages.pack_id(block_id)
+        )
+        if not isinstance(answer, Block):
+            raise BadBody("the peer does not have it")
+        return await self.complete(answer)
+
+    async def _ask(
+        self, peer: bytes, block_id: bytes, kind: ProposalKind, payload: bytes
+    ) -> list[bytes] | Block | None:
+        key = (peer, block_id)
+        waiting: list[bytes] = [b"waiting"]
+        self._answers[key] = waiting
+        try:
+            if not self._outbox.send(peer, kind, payload):
+                return None
+            with trio.move_on_after(ANSWER_TIMEOUT_S):
+                while self._answers[key] is waiting:
+                    await self._arrival.wait()
+            answer = self._answers[key]
+            return None if answer is waiting else answer
+        finally:
+            del self._answers[key]
+
+    async def complete(self, block: Block) -> Body:
+        """Prepare and verify all of a block's transactions and match it with its header.
+
+        Raises `BadBody` or a `CallerError` when it is not what its header says.
+        """
+        return await _matching(Body(block, tuple(await self._prepare(block.transactions))))
+
+    async def _prepare(self, raws: Sequence[bytes]) -> list[Prepared]:
+        prepared: list[Prepared] = []
+        for start in range(0, len(raws), DECODE_SLICE):
+            piece = raws[start : start + DECODE_SLICE]
+            prepared.extend([prepare(raw, self._registry) for raw in piece])
+            await trio.lowlevel.checkpoint()
+        triples = [triple for item in prepared for triple in item.transaction.signatures]
+        if triples and not all(await self._verifier.verify(triples)):
+            raise BadBody("a transaction's signature does not verify")
+        return prepared
+
+
+async def _matching(body: Body) -> Body:
+    """Return the body if its lists have the roots that the header names. Raises `BadBody`."""
+    header, block = body.block.header, body.block
+    wtx_ids = [item.transaction.wtx_id for item in body.prepared]
+    await trio.lowlevel.checkpoint()
+    if transactions_root(wtx_ids) != header.transactions_root:
+        raise BadBody("its transactions are not those of the header")
+    await trio.lowlevel.checkpoint()
+    if list_root(block.evidence) != header.evidence_root:
+        raise BadBody("its evidence is not that of the header")
+    certificate = block.parent_certificate
+    found = ZERO_HASH if certificate is None else certificate_hash_of(certificate)
+    if found != header.parent_certificate_hash:
+        raise BadBody("its parent certificate is not that of the header")
+    return body
+
+
+def transactions_root(wtx_ids: Sequence[bytes]) -> bytes:
+    """Return the root that a header carries over the wtx ids of its transactions, in order."""
+    return list_root(wtx_ids)

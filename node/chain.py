@@ -1,0 +1,256 @@
+"""The committed tip and how it moves: the one owner of state, blocks and head.
+
+`Chain` opens the database (or writes genesis into an empty one), shows the newest final block,
+and makes the next one final in one synced batch. Between commits nothing here changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, NamedTuple
+
+import trio
+
+from clawpurse.ledger.agreement.authorities import AuthoritySet
+from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.blocks import Block, Header
+from clawpurse.ledger.crypto import HASH_BYTES
+from clawpurse.ledger.errors import Bug, OperatorError, StorageFault
+from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.kernel.records import DUE_PREFIX
+from clawpurse.ledger.module_api import KERNEL, Registry
+from clawpurse.ledger.params import Params
+from clawpurse.ledger.store import schema
+from clawpurse.ledger.store.blocks import BlockStore, CommitRecord
+from clawpurse.ledger.store.format import enter
+from clawpurse.ledger.store.kv import Batch, KeyValue
+from clawpurse.ledger.store.state import StateLimits, StateStore
+from clawpurse.ledger.store.state_update import StateUpdate
+from clawpurse.ledger.transition import ExecutionResult, Prepared, genesis_changes
+from clawpurse.node.workers import Lane
+
+log = logging.getLogger("clawpurse.chain")
+
+
+class Tip(NamedTuple):
+    """The newest final block. At genesis `header` and `certificate` are None, `height` 0.
+
+    `block_id` is the genesis hash at height 0: the parent that block 1 names.
+    """
+
+    height: int
+    block_id: bytes
+    time_ms: int
+    header: Header | None
+    certificate: bytes | None
+
+
+class Executed(NamedTuple):
+    """A block with everything that its execution made, ready to be committed."""
+
+    block: Block
+    prepared: tuple[Prepared, ...]
+    result: ExecutionResult
+    update: StateUpdate
+    receipts: tuple[bytes, ...]
+    events: tuple[bytes, ...]
+
+
+class CommittedState:
+    """`StateReader` over the committed state."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def get(self, tree: str, key: bytes) -> bytes | None:
+        """Return a committed value."""
+        return self._state.get(tree, key)
+
+    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first entries of an ordered index."""
+        return self._state.first_ordered(tree, prefix, limit)
+
+
+class Chain:
+    """State, blocks and tip of one node. Made by `open_chain`."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        registry: Registry,
+        store: KeyValue,
+        state: StateStore,
+        blocks: BlockStore,
+        tip: Tip,
+        lane: Lane,
+    ) -> None:
+        self.genesis: Final = genesis
+        self.registry: Final = registry
+        self.state: Final = state
+        self.blocks: Final = blocks
+        self.reader: Final = CommittedState(state)
+        self.tip = tip
+        self.params: Params = genesis.params
+        # Fixed until authority votes exist; then read from state at each height.
+        self.authorities: Final = AuthoritySet(genesis.authorities)
+        self._store = store
+        self._lane = lane
+
+    @property
+    def height(self) -> int:
+        """The height of the newest final block."""
+        return self.tip.height
+
+    def next_due_ms(self) -> int | None:
+        """Return when the earliest due work is due (block time), or None."""
+        first = self.reader.ordered(KERNEL, DUE_PREFIX, 1)
+        return int.from_bytes(first[0][0][1:9], "big") if first else None
+
+    async def commit(self, executed: Executed, certificate: Certificate) -> None:
+        """Make a block final: everything about it in one batch, on disk before returning.
+
+        Raises `StorageFault`, after which the process must end: nobody knows what was kept.
+        """
+        block, header = executed.block, executed.block.header
+        if header.height != self.height + 1 or header.parent_id != self.tip.block_id:
+            raise Bug(f"block {header.height} does not follow {self.height}")
+        packed_certificate = certificate.pack()
+        record = commit_record(executed, packed_certificate)
+        batch = Batch()
+        self.blocks.add(record, batch)
+        await trio.lowlevel.checkpoint()
+        self.state.write(executed.update, header.height, batch)
+        # Not cancellable: half-known is worse than late.
+        with trio.CancelScope(shield=True):
+            await self._lane.run(lambda: self._store.write(batch, sync=True))
+            self.state.install(executed.update, header.height)
+        self.tip = Tip(header.height, header.block_id, header.time_ms, header, packed_certificate)
+        log.info(
+            "block final",
+            extra={
+                "height": header.height,
+                "block": header.block_id.hex(),
+                "transactions": len(block.transactions),
+                "round": certificate.round,
+            },
+        )
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self.state.close()
+        self._store.close()
+
+
+def commit_record(executed: Executed, certificate: bytes) -> CommitRecord:
+    """Return what the block store keeps of a block, indexes included."""
+    header = executed.block.header
+    touched: list[tuple[bytes, int]] = []
+    for index, item in enumerate(executed.prepared):
+        receipt = executed.result.receipts[index]
+        body = item.transaction.body
+        accounts = [body.sender] if body.payer is None else [body.sender, body.payer]
+        last = receipt.first_event + receipt.event_count
+        for event in executed.result.events[receipt.first_event : last]:
+            accounts.extend(event.accounts)
+        touched.extend((account, index) for account in dict.fromkeys(accounts))
+    return CommitRecord(
+        height=header.height,
+        block_id=header.block_id,
+        header=header.pack(),
+        block=executed.block.pack(),
+        certificate=certificate,
+        receipts=list(executed.receipts),
+        events=list(executed.events),
+        tx_ids=[item.transaction.tx_id for item in executed.prepared],
+        touched=touched,
+    )
+
+
+def pack_outputs(result: ExecutionResult) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+    """Return the bytes of receipts and events: the leaves of their roots."""
+    return (
+        tuple([receipt.pack() for receipt in result.receipts]),
+        tuple([event.pack() for event in result.events]),
+    )
+
+
+def open_chain(
+    genesis: Genesis,
+    registry: Registry,
+    store: KeyValue,
+    lane: Lane,
+    limits: StateLimits | None = None,
+) -> Chain:
+    """Open a node's database, or write genesis into an empty one. Blocking; start-up only.
+
+    Verifies the tip: header, certificate and state root belong together (R23). Raises
+    `OperatorError` for another network's database, `StorageFault` for damage.
+    """
+    enter(store)
+    blocks = BlockStore(store)
+    origin = blocks.header(0)
+    if origin is None:
+        return _begin(genesis, registry, store, blocks, lane, limits)
+    if origin[:HASH_BYTES] != genesis.hash:
+        raise _foreign(genesis)
+    blocks.verify_tip()
+    head = blocks.head()
+    tip = _genesis_tip(genesis) if head is None else _read_tip(blocks, head)
+    root = origin[HASH_BYTES:] if tip.header is None else tip.header.state_root
+    state = StateStore.open(store, registry.trees, root, limits=limits)
+    if state.height != tip.height:
+        raise StorageFault(
+            f"State is of height {state.height}, the head of {tip.height}.",
+            "",
+            "clawpurse db check",
+        )
+    return Chain(genesis, registry, store, state, blocks, tip, lane)
+
+
+def _genesis_tip(genesis: Genesis) -> Tip:
+    return Tip(0, genesis.hash, genesis.time_ms, None, None)
+
+
+def _read_tip(blocks: BlockStore, head: tuple[int, bytes]) -> Tip:
+    height, block_id = head
+    header_bytes, certificate = blocks.header(height), blocks.certificate(height)
+    if header_bytes is None or certificate is None:
+        raise StorageFault(f"Block {height} is not whole.", "", "clawpurse db repair")
+    header = Header.unpack(header_bytes)
+    decided = Certificate.unpack(certificate)
+    if header.block_id != block_id or decided.block_id != block_id or header.height != height:
+        raise StorageFault(
+            f"Header, certificate and head disagree at height {height}.", "", "clawpurse db check"
+        )
+    return Tip(height, block_id, header.time_ms, header, certificate)
+
+
+def _foreign(genesis: Genesis) -> OperatorError:
+    return OperatorError(
+        f"The database belongs to another network than {genesis.chain_id}.",
+        "Its blocks name another genesis hash.",
+        "clawpurse genesis verify",
+    )
+
+
+def _begin(
+    genesis: Genesis,
+    registry: Registry,
+    store: KeyValue,
+    blocks: BlockStore,
+    lane: Lane,
+    limits: StateLimits | None,
+) -> Chain:
+    """Write the state of height 0 in one batch."""
+    state = StateStore.open(store, registry.trees, None, limits=limits)
+    update = state.apply(genesis_changes(genesis, registry)).finish()
+    batch = Batch()
+    # In place of a header that height 0 does not have: what must match at every later start.
+    origin = schema.at_height(schema.HEADER, 0)
+    batch.put(origin, schema.seal(origin, genesis.hash + update.state_root))
+    blocks.put_authorities(0, AuthoritySet(genesis.authorities).pack(), batch)
+    state.write(update, 0, batch)
+    store.write(batch, sync=True)
+    state.install(update, 0)
+    log.info("genesis written", extra={"chain": genesis.chain_id, "hash": genesis.hash.hex()})
+    return Chain(genesis, registry, store, state, blocks, _genesis_tip(genesis), lane)

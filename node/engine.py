@@ -1,0 +1,430 @@
+"""Performs what the consensus machine asks for, in order (R22): one owner, one loop.
+
+Inputs arrive in a bounded inbox; each step's effects are performed before the next input is
+taken. Appended inputs reach the disk before anything that rests on them leaves: before a
+signature, a message, a decision. Building, executing and fetching run beside the loop and
+answer with inputs, so that votes are heard while a block executes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import Final, NamedTuple, Protocol
+
+import trio
+
+from clawpurse.consensus.effects import (
+    AppendWal,
+    Broadcast,
+    CancelTimeouts,
+    Decide,
+    Effect,
+    EvidenceFound,
+    FetchBody,
+    Halt,
+    Rejected,
+    RequestBlock,
+    ScheduleTimeout,
+    Sign,
+    Validate,
+)
+from clawpurse.consensus.inputs import (
+    BlockReady,
+    HeaderFetched,
+    Input,
+    Signed,
+    StartHeight,
+    TimeoutElapsed,
+    Validity,
+    WorkAvailable,
+)
+from clawpurse.consensus.machine import Machine
+from clawpurse.consensus.timeouts import pause_ms
+from clawpurse.consensus.wal_records import BodyStored, Decided, decode, encode
+from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.agreement.envelope import Message
+from clawpurse.ledger.agreement.messages import SignedMessage, kind_of
+from clawpurse.ledger.blocks import Block, Header
+from clawpurse.ledger.errors import Bug, OperatorError
+from clawpurse.node.bodies import Bodies, Body
+from clawpurse.node.signer import DoubleSignRefused, Signer
+from clawpurse.node.wal import Wal
+
+# Inputs waiting for the loop. Consensus of 100 authorities makes 200 votes a round; beyond this
+# peers are slowed down by not reading from them.
+INBOX_MAX: Final = 4_096
+log = logging.getLogger("clawpurse.consensus")
+
+
+class Judgement(NamedTuple):
+    """What checking and executing a proposed block said."""
+
+    ok: bool
+    problem: str = ""
+
+
+class Chain(Protocol):
+    """What the engine needs of the chain: the next height's terms, blocks, commits."""
+
+    @property
+    def height(self) -> int:
+        """The height of the newest committed block, 0 for genesis."""
+
+    def start_height(self, own_key: bytes | None) -> StartHeight:
+        """Return the terms of the height after the newest committed block."""
+
+    async def build(self, round_: int) -> Body | None:
+        """Build and execute a block for the next height; None when that is impossible now."""
+
+    async def judge(self, body: Body) -> Judgement:
+        """Check and execute a proposed block (R21), once per block id."""
+
+    async def commit(self, body: Body, certificate: Certificate) -> None:
+        """Make a decided block final: one synced batch (R23)."""
+
+    def announce(self) -> None:
+        """Tell subscribers and waiting callers that the newest block is final."""
+
+    def work_waits(self) -> bool:
+        """Tell whether the next block would have something in it."""
+
+
+class Delivery(NamedTuple):
+    """An input, the peer it came from (None: this node), and a body to log before it.
+
+    Without an event it only wakes the loop.
+    """
+
+    event: Input | None
+    peer: bytes | None = None
+    stored: BodyStored | None = None
+
+
+class Engine:
+    """The consensus loop of one node. `run` returns only by cancellation or an error."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        chain: Chain,
+        bodies: Bodies,
+        wal: Wal,
+        signer: Signer | None,
+        *,
+        broadcast: Callable[[Message], None],
+        on_rejected: Callable[[bytes, str], None],
+    ) -> None:
+        self.machine: Final = Machine(domain)
+        self._domain = domain
+        self._chain = chain
+        self._bodies = bodies
+        self._wal = wal
+        self._signer = signer
+        self._broadcast = broadcast
+        self._on_rejected = on_rejected
+        self._send, self._inbox = trio.open_memory_channel[Delivery](INBOX_MAX)
+        self._timers: list[tuple[float, int, TimeoutElapsed]] = []
+        self._timer_count = 0
+        self._unsynced: list[bytes] = []
+        self._recovered: list[BodyStored] = []
+        self._undone: Decided | None = None
+        self._tasks: list[trio.CancelScope] = []
+        self._work_told = 0
+        self._height_started_s = 0.0
+        self.may_sign = False
+        self.height_changed = trio.Event()
+        self.evidence_count = 0
+        self.refusal_count = 0
+
+    # -- what others may do
+
+    async def deliver(self, event: Input, peer: bytes | None) -> None:
+        """Hand in an input; waits while the inbox is full. Cancellable."""
+        await self._send.send(Delivery(event, peer))
+
+    def try_deliver(self, event: Input, peer: bytes | None) -> bool:
+        """Hand in an input unless the inbox is full."""
+        return self._try_send(Delivery(event, peer))
+
+    def _try_send(self, delivery: Delivery) -> bool:
+        try:
+            self._send.send_nowait(delivery)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def work_available(self) -> None:
+        """Say that a transaction is pooled or work is due; cheap to call often."""
+        height = self.machine.height
+        if self._work_told != height and self._try_send(Delivery(WorkAvailable(height))):
+            self._work_told = height
+
+    async def allow_signing(self) -> None:
+        """Let signatures leave: peers say that nobody else signs under this key (R24)."""
+        self.may_sign = True
+        await self._send.send(Delivery(None))
+
+    # -- start-up
+
+    def open_log(self) -> None:
+        """Open or begin the log of the next height and replay it (R22, R23). Blocking.
+
+        Raises `OperatorError` when log, chain and signing state contradict each other.
+        """
+        wanted = self._chain.height + 1
+        newest = self._wal.newest_height()
+        if newest is None and wanted > 1:
+            raise OperatorError(
+                f"The consensus log is missing, the chain is at height {wanted - 1}.",
+                "What this node voted for is lost with it.",
+                "restore data/wal, or start once with --signer-floor HEIGHT",
+            )
+        if newest is not None and newest not in (wanted - 1, wanted):
+            raise OperatorError(
+                f"The consensus log is of height {newest}, the chain is at {wanted - 1}.",
+                "One of them was restored or rolled back without the other.",
+                "clawpurse db check",
+            )
+        if newest == wanted:
+            self._wal.open(wanted)
+            self._replay()
+            return
+        if newest is not None:
+            # The last height's file stays, so that its bodies can be served.
+            self._recovered.extend(
+                event
+                for event in map(decode, (record.payload for record in self._wal.read(newest)))
+                if isinstance(event, BodyStored)
+            )
+        self._wal.create(wanted)
+
+    def _replay(self) -> None:
+        for record in self._wal.recovered:
+            event = decode(record.payload)
+            match event:
+                case BodyStored():
+                    self._recovered.append(event)
+                case Decided():
+                    self._undone = event
+                case _:
+                    if isinstance(event, Signed):
+                        self._require_remembered(event)
+                    self.machine.step(event)
+        log.info(
+            "log replayed",
+            extra={
+                "height": self._wal.height,
+                "records": len(self._wal.recovered),
+                "round": self.machine.round,
+                "step": self.machine.step_name,
+            },
+        )
+
+    def _require_remembered(self, event: Signed) -> None:
+        """The watermark is written before the log, so it can never be behind it."""
+        message = event.message
+        position = (message.height, message.round, int(kind_of(message)))
+        if self._signer is not None and position > self._signer.watermark.order:
+            raise OperatorError(
+                "The signing state is older than the consensus log.",
+                "It was restored or rolled back; signing with it could contradict the log.",
+                f"start once with --signer-floor {message.height + 1}",
+            )
+
+    # -- the loop
+
+    async def run(self) -> None:
+        """Perform consensus until cancelled. Raises what must end the process."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            await self._resume()
+            while True:
+                delivery = await self._next_delivery()
+                if delivery.stored is not None:
+                    self._unsynced.append(encode(delivery.stored))
+                if delivery.event is None:
+                    if self.may_sign:
+                        signs = [e for e in self.machine.outstanding() if isinstance(e, Sign)]
+                        await self._perform(signs, None)
+                    continue
+                await self._perform(self.machine.step(delivery.event), delivery.peer)
+
+    async def _resume(self) -> None:
+        """Go on where the log ends: restore bodies, finish a decision, redo what is owed."""
+        self._bodies.start_height(self._chain.height + 1)
+        for stored in self._recovered:
+            self._bodies.put(await self._bodies.complete(Block.unpack(stored.block)))
+        self._recovered.clear()
+        self._height_started_s = trio.current_time()
+        if self._undone is not None:
+            await self._commit(self._undone.header, self._undone.certificate)
+            self._undone = None
+        elif self.machine.height == 0:
+            await self._start_height()
+        else:
+            await self._perform(self.machine.outstanding(), None)
+            self._tell_work()
+
+    async def _next_delivery(self) -> Delivery:
+        while True:
+            deadline = self._timers[0][0] if self._timers else trio.current_time() + 3600
+            with trio.move_on_at(deadline):
+                return await self._inbox.receive()
+            if self._timers and self._timers[0][0] <= trio.current_time():
+                return Delivery(heapq.heappop(self._timers)[2])
+
+    async def _perform(self, effects: Iterable[Effect], peer: bytes | None) -> None:
+        """Perform effects in order; what signing answers is taken in before anything else."""
+        waiting = deque(effects)
+        while waiting:
+            effect = waiting.popleft()
+            match effect:
+                case AppendWal(record):
+                    self._unsynced.append(encode(record))
+                case Sign(message):
+                    signed = await self._sign(message)
+                    if signed is not None:
+                        waiting.extendleft(reversed(self.machine.step(signed)))
+                case Broadcast(message):
+                    await self._flush()
+                    self._broadcast(message)
+                case Decide(header, certificate):
+                    self._unsynced.append(encode(Decided(header, certificate)))
+                    await self._flush()
+                    await self._commit(header, certificate)
+                case ScheduleTimeout(kind, height, round_, ms):
+                    self._timer_count += 1
+                    when = trio.current_time() + ms / 1000
+                    entry = (when, self._timer_count, TimeoutElapsed(kind, height, round_))
+                    heapq.heappush(self._timers, entry)
+                case CancelTimeouts(height, round_):
+                    self._drop_timers(height, round_)
+                case _:
+                    self._begin(effect, peer)
+
+    def _begin(self, effect: Effect, peer: bytes | None) -> None:
+        """Start what runs beside the loop, or report."""
+        match effect:
+            case RequestBlock(height, round_):
+                self._spawn(self._build, height, round_)
+            case Validate(header):
+                self._spawn(self._validate, header)
+            case FetchBody(_, _, block_id):
+                self._spawn(self._fetch, block_id)
+            case Rejected(_, problem):
+                if peer is not None:
+                    self._on_rejected(peer, problem)
+            case EvidenceFound(evidence):
+                self.evidence_count += 1
+                log.error(
+                    "an authority signed twice for one position",
+                    extra={"authority": evidence.authority.hex(), "height": evidence.height},
+                )
+            case Halt(height, round_, block_id, problem):
+                raise OperatorError(
+                    f"Height {height} was decided for a block that this node finds invalid.",
+                    f"Block 0x{block_id.hex()} in round {round_}: {problem}.",
+                    "clawpurse db check, then compare versions with the other authorities",
+                )
+
+    def _spawn(self, job: Callable[..., Awaitable[None]], *args: object) -> None:
+        scope = trio.CancelScope()
+        self._tasks.append(scope)
+
+        async def contained() -> None:
+            with scope:
+                await job(*args)
+
+        self._nursery.start_soon(contained)
+
+    def _drop_timers(self, height: int, round_: int) -> None:
+        kept = [e for e in self._timers if e[2].height > height or e[2].round >= round_]
+        heapq.heapify(kept)
+        self._timers = kept
+
+    async def _flush(self) -> None:
+        if self._unsynced:
+            payloads, self._unsynced = self._unsynced, []
+            await self._wal.append(payloads)
+
+    async def _sign(self, message: SignedMessage) -> Signed | None:
+        """Sign under the guard, or keep silent; silence costs a vote, never safety."""
+        if self._signer is None or not self.may_sign:
+            return None
+        await self._flush()
+        try:
+            signature = await self._signer.sign(message.sign_bytes(self._domain))
+        except DoubleSignRefused as err:
+            self.refusal_count += 1
+            log.warning("the signing guard refused", extra={"why": str(err)})
+            return None
+        return Signed(message._replace(signature=signature))
+
+    async def _build(self, height: int, round_: int) -> None:
+        body = await self._chain.build(round_)
+        if body is None:
+            await self._send.send(Delivery(BlockReady(height, round_, None)))
+            return
+        self._bodies.put(body)
+        header = body.block.header
+        stored = BodyStored(header.block_id, body.block.pack())
+        await self._send.send(Delivery(BlockReady(height, round_, header), None, stored))
+
+    async def _validate(self, header: Header) -> None:
+        body = await self._bodies.obtain(header.block_id)
+        judgement = await self._chain.judge(body)
+        event = Validity(header.block_id, judgement.ok, judgement.problem)
+        if not judgement.ok:
+            log.error(
+                "block refused",
+                extra={"block": header.block_id.hex(), "problem": judgement.problem},
+            )
+            await self._send.send(Delivery(event))
+            return
+        stored = BodyStored(header.block_id, body.block.pack())
+        await self._send.send(Delivery(event, None, stored))
+
+    async def _fetch(self, block_id: bytes) -> None:
+        body = await self._bodies.obtain(block_id)
+        await self._send.send(Delivery(HeaderFetched(body.block.header)))
+
+    # -- from height to height
+
+    async def _commit(self, header: Header, certificate: Certificate) -> None:
+        for scope in self._tasks:
+            scope.cancel()
+        self._tasks.clear()
+        body = self._bodies.get(header.block_id)
+        if body is None:
+            raise Bug("a block is decided whose body this node does not have")
+        await self._chain.commit(body, certificate)
+        self._bodies.start_height(header.height + 1)
+        await self._wal.roll(header.height + 1)
+        self._chain.announce()
+        changed, self.height_changed = self.height_changed, trio.Event()
+        changed.set()
+        await self._start_height()
+
+    async def _start_height(self) -> None:
+        own_key = None if self._signer is None else self._signer.public_key
+        start = self._chain.start_height(own_key)
+        now_s = trio.current_time()
+        pause = pause_ms(
+            previous_start_ms=int(self._height_started_s * 1000),
+            now_ms=int(now_s * 1000),
+            interval_ms=start.timeouts.interval_ms,
+        )
+        self._height_started_s = now_s + pause / 1000
+        self._timers.clear()
+        await self._perform(self.machine.step(replace(start, pause_ms=pause)), None)
+        self._tell_work()
+
+    def _tell_work(self) -> None:
+        self._work_told = 0
+        if self._chain.work_waits():
+            self.work_available()

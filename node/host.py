@@ -1,0 +1,123 @@
+"""What consensus asks of the rest of the node: the engine's `Chain`, performed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from clawpurse.consensus.inputs import StartHeight
+from clawpurse.consensus.timeouts import TimeoutParams
+from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.errors import OperatorError, PeerError, Refused
+from clawpurse.ledger.transition import Prepared
+from clawpurse.node.bodies import Body
+from clawpurse.node.chain import Chain, Executed
+from clawpurse.node.clock import Clock
+from clawpurse.node.engine import Judgement
+from clawpurse.node.finality import Finality
+from clawpurse.node.proposing import Proposing
+
+log = logging.getLogger("clawpurse.chain")
+
+
+class Pool(Protocol):
+    """What the host needs of the mempool beside `proposing.ReadyPool`."""
+
+    def ready(self) -> Iterator[Prepared]:
+        """Yield transactions in proposal order."""
+
+    def refused(self, prepared: Prepared, error: Refused) -> None:
+        """Say that a transaction may not be in a block now."""
+
+    def quarantine(self, tx_id: bytes, why: str) -> None:
+        """Put away a transaction that breaks execution."""
+
+    def has_ready(self) -> bool:
+        """Tell whether a block could include something."""
+
+
+class ConsensusHost:
+    """The next height's terms, blocks built and judged, commits and who hears of them."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        proposing: Proposing,
+        pool: Pool,
+        finality: Finality,
+        clock: Clock,
+        own_key: bytes | None,
+        on_committed: Callable[[Executed], None],
+    ) -> None:
+        self._chain = chain
+        self._proposing = proposing
+        self._pool = pool
+        self._finality = finality
+        self._clock = clock
+        self._own_key = own_key
+        self._on_committed = on_committed
+        self._newest: Executed | None = None
+        self.commit_count = 0
+
+    @property
+    def height(self) -> int:
+        """The newest committed height."""
+        return self._chain.height
+
+    def start_height(self, own_key: bytes | None) -> StartHeight:
+        """Return the terms of the next height."""
+        authorities = self._chain.authorities
+        return StartHeight(
+            self._chain.height + 1,
+            authorities,
+            authorities,
+            own_key,
+            TimeoutParams.of(self._chain.params),
+        )
+
+    async def build(self, round_: int) -> Body | None:
+        """Build a block; only authorities are ever asked."""
+        if self._own_key is None:
+            return None
+        return await self._proposing.build(round_, self._own_key)
+
+    async def judge(self, body: Body) -> Judgement:
+        """Check and execute a proposed block."""
+        return await self._proposing.judge(body)
+
+    async def commit(self, body: Body, certificate: Certificate) -> None:
+        """Make a decided block final."""
+        header = body.block.header
+        executed = self._proposing.executed(header.block_id)
+        if executed is None:
+            # After a restart the verdict is in the log but its result is not: once more.
+            try:
+                executed = await self._proposing.execute(body)
+            except (PeerError, Refused) as err:
+                raise OperatorError(
+                    f"Block {header.height} was final, and executes differently now.",
+                    f"{err}.",
+                    "clawpurse db check",
+                ) from err
+        await self._chain.commit(executed, certificate)
+        self._proposing.forget()
+        self._newest = executed
+        self.commit_count += 1
+
+    def announce(self) -> None:
+        """Update the pool, then wake whoever waits for the newest block."""
+        executed = self._newest
+        if executed is None:
+            return
+        self._newest = None
+        self._on_committed(executed)
+        tx_ids = [item.transaction.tx_id for item in executed.prepared]
+        self._finality.announce(executed.block.header.height, tx_ids)
+
+    def work_waits(self) -> bool:
+        """Tell whether the next block would have something in it."""
+        if self._pool.has_ready():
+            return True
+        due_ms = self._chain.next_due_ms()
+        return due_ms is not None and due_ms <= self._clock.now_ms()
