@@ -82,7 +82,7 @@ class FaultyDisk:
         value[bit // 8] ^= 1 << (bit % 8)
         self._durable[key] = bytes(value)
 
-    def keys(self) -> list[bytes]:
+    def record_keys(self) -> list[bytes]:
         """Return every key on the medium, sorted."""
         return sorted(self._durable)
 

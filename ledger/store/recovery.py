@@ -7,7 +7,7 @@ they disagree. What cannot be made again is a leaf: then a `StorageFault` names 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from clawpurse.ledger import codec
@@ -236,7 +236,7 @@ class CheckProgress:
 
 
 def check_state(
-    view: Reads, modules: list[tuple[str, int]], ordered: dict[str, bytes]
+    view: Reads, modules: Sequence[tuple[str, int]], ordered: Mapping[str, bytes]
 ) -> Iterator[CheckProgress]:
     """Verify every leaf, every tree root, the page tables and the ordered mirror.
 

@@ -403,7 +403,7 @@ def test_the_cache_keeps_what_is_used_within_its_bytes() -> None:
         assert cache.get(0) == "hot"
         assert len(cache) <= 10
     assert cache.get(1) is None
-    cache.put_all({number: ("new", 10) for number in range(100, 104)})
+    cache.put_all(dict.fromkeys(range(100, 104), ("new", 10)))
     assert cache.get(0) == "hot"
     assert cache.get(103) == "new"
     cache.put(103, "newer", 10)

@@ -16,6 +16,15 @@ from clawpurse.ledger.store.kv import Batch, KeyValue
 from clawpurse.ledger.store.leveldb import LevelDbStore
 from clawpurse.ledger.store.memory import MemoryStore
 
+# The child process sees this checkout, not what is installed (see tests/conftest.py).
+BOOT = """
+import importlib.machinery, importlib.util, sys
+spec = importlib.machinery.ModuleSpec("clawpurse", None, is_package=True)
+spec.submodule_search_locations = [sys.argv[2]]
+sys.modules["clawpurse"] = importlib.util.module_from_spec(spec)
+"""
+ROOT = str(Path(__file__).resolve().parents[2])
+
 
 def write(store: KeyValue, key: bytes, value: bytes, sync: bool) -> None:
     batch = Batch()
@@ -139,12 +148,16 @@ def test_another_process_is_told_to_stop_the_other(tmp_path: Path) -> None:
     path = str(tmp_path / "db")
     first = LevelDbStore.open(path)
     script = (
-        "import sys; from clawpurse.ledger.store.leveldb import LevelDbStore\n"
+        "from clawpurse.ledger.store.leveldb import LevelDbStore\n"
         "try: LevelDbStore.open(sys.argv[1])\n"
         "except Exception as err: print(type(err).__name__, err)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, path], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", BOOT + script, path, ROOT],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     first.close()
     assert done.stdout.startswith("OperatorError")
