@@ -23,12 +23,16 @@ NESTING_MAX: Final = 8
 # bound, 64 KiB that are no message at all cost 75 ms and 60 MB.
 COUNT_MAX: Final = 4_096
 
+# Stripping a text of these leaves nothing if, and only if, it has no other character: twenty
+# times as fast as looking at each, and free of character tables, which differ between Pythons.
+_PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
+
 Wire = None | bool | int | str | bytes | list["Wire"]
 
 
 def pack(value: object) -> bytes:
     """Encode nested lists or tuples of int, bytes, str, bool and None."""
-    return msgpack.packb(value, use_bin_type=True)
+    return msgpack.Packer().pack(value)
 
 
 def unpack(
@@ -57,7 +61,7 @@ def unpack_typed(
         raise Malformed(field, f"is {len(data)} bytes, at most {size_max} are allowed")
     try:
         value = msgpack.unpackb(data, max_array_len=count_max, max_map_len=0, max_ext_len=0)
-        canonical = type(value) is list and msgpack.packb(value) == data
+        canonical = type(value) is list and msgpack.Packer().pack(value) == data
     except (
         ValueError,
         TypeError,
@@ -160,7 +164,7 @@ def ascii_text(value: object, field: str, size_max: int, size_min: int = 1) -> s
         raise Malformed(field, "is not a string")
     if not size_min <= len(value) <= size_max:
         raise Malformed(field, f"is {len(value)} characters, {size_min}…{size_max} are allowed")
-    if not all("\x20" <= char <= "\x7e" for char in value):
+    if value.strip(_PRINTABLE):
         raise Malformed(field, "has a character outside printable ASCII")
     return value
 

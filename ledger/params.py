@@ -19,6 +19,7 @@ NATIVE_ASSET: Final = "CLAW"
 DAY_MS: Final = 86_400_000
 ASSET_CHARS_MAX: Final = 16
 DECIMALS_MAX: Final = 18
+_ASSET_CHARS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789."
 # No span in the protocol is longer than ten years; so sums of times stay far below 2^64.
 MS_MAX: Final = 3_650 * DAY_MS
 
@@ -140,9 +141,12 @@ _HIGHEST: Final = {
 
 def asset_name(value: object, field_name: str) -> str:
     """Return `value` if it is an asset's name: 1–16 of A–Z, 0–9 and dot, a letter first."""
-    name = codec.ascii_text(value, field_name, ASSET_CHARS_MAX)
-    if not "A" <= name[0] <= "Z":
+    if type(value) is not str:
+        raise Malformed(field_name, "is not a string")
+    if not 1 <= len(value) <= ASSET_CHARS_MAX:
+        raise Malformed(field_name, f"is {len(value)} characters, 1…{ASSET_CHARS_MAX} are allowed")
+    if not "A" <= value[0] <= "Z":
         raise Malformed(field_name, "does not begin with a capital letter")
-    if not all("A" <= char <= "Z" or "0" <= char <= "9" or char == "." for char in name):
+    if value.strip(_ASSET_CHARS):
         raise Malformed(field_name, "has a character other than A–Z, 0–9 and dot")
-    return name
+    return value

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
 from clawpurse.ledger.blocks import Event, Receipt
-from clawpurse.ledger.errors import BadSignature, Bug, Code, Malformed, Refused
+from clawpurse.ledger.errors import BadSignature, Bug, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.kernel.books import Audit, Books
 from clawpurse.ledger.kernel.context import BlockEnv, KernelContext, Scene, genesis_scene
@@ -50,6 +50,9 @@ COST_BYTES_SHIFT: Final = 4
 EXPIRIES_PER_TRANSACTION: Final = 2
 # Records encoded and audited between two places where `finish_in_steps` lets the host go on.
 FINISH_SLICE: Final = 64
+# Plain numbers: looking a member up in an enumeration costs as much as the comparison.
+_SENDER: Final = int(Role.SENDER)
+_APPROVER: Final = int(Role.APPROVER)
 _EXPIRY_RECORD: Final = codec.pack([RECORD_VERSION])
 
 
@@ -99,19 +102,22 @@ def _check_witness(
         if action.approvers is not None:
             required.extend(action.approvers(values, body))
     found: list[tuple[bytes, bytes]] = []
-    seen = [False, False]
+    sender_signs = payer_signs = False
     for entry in transaction.witness:
-        if entry.role == Role.APPROVER:
+        role = entry.role
+        if role == _APPROVER:
             found.append((entry.account, entry.public_key))
-        elif entry.account != (body.sender, body.payer)[entry.role]:
+        elif entry.account != (body.sender if role == _SENDER else body.payer):
             raise BadSignature("a witness entry signs for an account that has no part in it")
+        elif role == _SENDER:
+            sender_signs = True
         else:
-            seen[entry.role] = True
-    if not seen[Role.SENDER]:
+            payer_signs = True
+    if not sender_signs:
         raise BadSignature("the sender's signature is missing")
-    if seen[Role.PAYER] != (body.payer is not None):
+    if payer_signs != (body.payer is not None):
         raise BadSignature("the payer's signature is missing")
-    if found != sorted(set(required)):
+    if (found or required) and found != sorted(set(required)):
         raise BadSignature("the approvers' signatures are not exactly those that it needs")
 
 
@@ -239,73 +245,84 @@ class Execution:
                 raise refuse("kernel.cost", prepared.cost, limit)
             raise refuse("kernel.blockFull", prepared.cost, limit - self._cost)
         sender, payer = authorise(self._books, prepared, self._env)
-        overlay = self._books.overlay
-        begin = overlay.mark()
-        try:
-            self._charge(prepared, sender, payer)
-            receipt, events = self._act(prepared)
-        except Refused:
-            overlay.rollback(begin)
-            raise
+        body, books = prepared.transaction.body, self._books
+        place, problem = None, None
+        if body.idempotency_key is not None:
+            place = idempotency_key(body.sender, body.idempotency_key)
+            problem = self._key_problem(sender, body.sender, place)
+        keeps_key = place is not None and problem is None
+        self._charge(prepared, sender, payer, keeps_key)
+        receipt, events = self._act(prepared, problem)
+        if place is not None and keeps_key:
+            record = IdempotencyRecord(receipt.tx_id, self._env.height, receipt.code)
+            books.overlay.put(KERNEL, place, record.pack())
+            expiry_ms = self._env.time_ms + self._env.params.idempotency_keep_ms
+            expiry = expiry_key(min(expiry_ms, codec.U64_MAX), place)
+            books.overlay.put(KERNEL, expiry, _EXPIRY_RECORD)
         self._receipts.append(receipt)
         self._events.extend(events)
         self._cost += prepared.cost
-        overlay.forget_marks()
+        books.overlay.forget_marks()
         return receipt
 
-    def _charge(self, prepared: Prepared, sender: Account, payer: Account) -> None:
-        """Write fee, sequence and quota: they stay, whatever becomes of the actions."""
-        body, books, params = prepared.transaction.body, self._books, self._env.params
-        window = self._env.time_ms // params.quota_window_ms
+    def _key_problem(self, sender: Account, account: bytes, place: bytes) -> Refused | None:
+        """Return why an idempotency key cannot be used: it was, or the sender has too many."""
+        data = self._books.overlay.get(KERNEL, place)
+        if data is not None:
+            record = IdempotencyRecord.unpack(data)
+            return refuse("kernel.duplicateKey", record.tx_id, record.height)
+        if sender.idempotency_count >= self._env.params.idempotency_per_sender_max:
+            return refuse("kernel.keysFull", account, sender.idempotency_count)
+        return None
+
+    def _charge(self, prepared: Prepared, sender: Account, payer: Account, keeps_key: bool) -> None:
+        """Write fee, sequence, quota and key count: they stay, whatever becomes of the actions."""
+        body, books = prepared.transaction.body, self._books
+        window = self._env.time_ms // self._env.params.quota_window_ms
         used = sender.quota_used if sender.quota_window == window else 0
         own_fee = body.fee if body.payer is None else 0
-        books.set_account(
-            body.sender,
-            Account(
-                sender.key,
-                sender.balance - own_fee,
-                sender.held,
-                sender.lanes_with(body.lane, body.sequence + 1),
-                window,
-                used + prepared.cost,
-                sender.idempotency_count,
-                sender.due_count,
-                sender.flags,
-                sender.policy,
-            ),
+        charged = Account(
+            sender.key,
+            sender.balance - own_fee,
+            sender.held,
+            sender.lanes_with(body.lane, body.sequence + 1),
+            window,
+            used + prepared.cost,
+            sender.idempotency_count + keeps_key,
+            sender.due_count,
+            sender.flags,
+            sender.policy,
         )
+        books.set_account(body.sender, charged)
         if body.fee:
             if body.payer is not None:
-                balance = payer.balance - body.fee
-                books.set_account(body.payer, payer._replace(balance=balance))
+                books.set_account(body.payer, payer.with_balance(payer.balance - body.fee))
             fees = books.account(FEE_ACCOUNT)
             if fees is None or fees.balance + body.fee > codec.U64_MAX:
                 raise Bug("there is no fee account, or it holds more than the supply")
-            books.set_account(FEE_ACCOUNT, fees._replace(balance=fees.balance + body.fee))
+            books.set_account(FEE_ACCOUNT, fees.with_balance(fees.balance + body.fee))
 
-    def _act(self, prepared: Prepared) -> tuple[Receipt, list[Event]]:
-        """Perform the actions, all or nothing, and settle the idempotency record."""
-        transaction, books = prepared.transaction, self._books
-        body, index = transaction.body, len(self._receipts)
-        single = len(prepared.actions) == 1
-        scene = Scene(transaction.tx_id, body.sender, body.sender, body.memo, index, single)
-        code, rule, facts = int(Code.OK), "", ()
-        keep_key = True
-        mark = books.overlay.mark()
+    def _act(self, prepared: Prepared, problem: Refused | None) -> tuple[Receipt, list[Event]]:
+        """Perform the actions, all or nothing; none if a problem is known already."""
+        transaction, overlay = prepared.transaction, self._books.overlay
+        body, actions = transaction.body, prepared.actions
+        sender = body.sender
+        scene = Scene(
+            transaction.tx_id, sender, sender, body.memo, len(self._receipts), len(actions) == 1
+        )
+        code, rule, facts = 0, "", ()
+        mark = overlay.mark()
         try:
-            if body.idempotency_key is not None:
-                keep_key = False
-                self._require_free_key(body.sender, body.idempotency_key)
-                keep_key = True
-            for action, values in prepared.actions:
+            if problem is not None:
+                raise problem
+            for action, values in actions:
                 module, handler = self._registry.handlers[action.name]
                 handler(self._context(scene, module), values)
         except Refused as err:
-            books.overlay.rollback(mark)
+            overlay.rollback(mark)
             code, rule, facts = int(err.code), err.rule, err.wire_facts
             scene.events = []
-        if body.idempotency_key is not None and keep_key:
-            self._remember_key(transaction, body.idempotency_key, code)
+        events = scene.events
         receipt = Receipt(
             transaction.tx_id,
             code,
@@ -314,33 +331,10 @@ class Execution:
             body.fee,
             prepared.cost,
             len(self._events),
-            len(scene.events),
+            len(events),
             tuple(scene.trace),
         )
-        return receipt, scene.events
-
-    def _require_free_key(self, sender: bytes, key: bytes) -> None:
-        record = find_idempotency(self._books.overlay, sender, key)
-        if record is not None:
-            raise refuse("kernel.duplicateKey", record.tx_id, record.height)
-        account = self._books.account(sender)
-        limit = self._env.params.idempotency_per_sender_max
-        if account is not None and account.idempotency_count >= limit:
-            raise refuse("kernel.keysFull", sender, account.idempotency_count)
-
-    def _remember_key(self, transaction: Transaction, key: bytes, code: int) -> None:
-        sender = transaction.body.sender
-        books, place = self._books, idempotency_key(sender, key)
-        record = IdempotencyRecord(transaction.tx_id, self._env.height, code)
-        books.overlay.put(KERNEL, place, record.pack())
-        account = books.account(sender)
-        if account is None:
-            raise Bug("a sender vanished while its transaction was applied")
-        count = account.idempotency_count + 1
-        books.set_account(sender, account._replace(idempotency_count=count))
-        expiry_ms = self._env.time_ms + self._env.params.idempotency_keep_ms
-        expiry = expiry_key(min(expiry_ms, codec.U64_MAX), place)
-        books.overlay.put(KERNEL, expiry, _EXPIRY_RECORD)
+        return receipt, events
 
     def finish(self) -> ExecutionResult:
         """Return what the block did, after the books were audited. Raises `Bug`."""
@@ -367,10 +361,13 @@ class Execution:
         return ExecutionResult(changes, tuple(self._receipts), tuple(self._events), self._cost)
 
 
-def authorise(books: Books, prepared: Prepared, env: BlockEnv) -> tuple[Account, Account]:
+def authorise(
+    books: Books, prepared: Prepared, env: BlockEnv, ahead_max: int = 0
+) -> tuple[Account, Account]:
     """Judge whether a transaction may be in a block now; returns sender and fee payer.
 
-    Network, terms, keys, sequence, quota, fee. Raises `Refused`; changes nothing.
+    Network, terms, keys, sequence, quota, fee. Raises `Refused`; changes nothing. A mempool lets
+    the sequence be ahead by `ahead_max`, for what waits until a gap is filled.
     """
     body = prepared.transaction.body
     params = env.params
@@ -392,16 +389,13 @@ def authorise(books: Books, prepared: Prepared, env: BlockEnv) -> tuple[Account,
         if found is None:
             raise refuse("kernel.sender", body.payer)
         payer = found
-    for entry in prepared.transaction.witness:
-        if entry.role == Role.APPROVER:
-            continue
-        account = sender if entry.role == Role.SENDER else payer
-        if account.key != entry.public_key:
-            raise refuse("kernel.key", entry.account)
+    for role, account, public_key, _ in prepared.transaction.witness:
+        if role != _APPROVER and public_key != (sender if role == _SENDER else payer).key:
+            raise refuse("kernel.key", account)
     expected = sender.sequence(body.lane)
     if body.sequence < expected:
         raise refuse("kernel.sequenceLow", body.sequence, expected)
-    if body.sequence > expected:
+    if body.sequence > expected + ahead_max:
         raise refuse("kernel.sequenceGap", body.sequence, expected)
     window = env.time_ms // params.quota_window_ms
     used = sender.quota_used if sender.quota_window == window else 0

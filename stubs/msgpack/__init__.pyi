@@ -2,6 +2,9 @@ from typing import Any
 
 from msgpack import exceptions as exceptions
 
+class Packer:
+    def pack(self, o: object) -> bytes: ...
+
 def packb(o: object, *, use_bin_type: bool = ...) -> bytes: ...
 def unpackb(
     packed: bytes | memoryview,
