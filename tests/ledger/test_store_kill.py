@@ -63,7 +63,7 @@ while True:
 def kill_while_committing(path: str, delay_ms: int) -> tuple[int, str]:
     """Run the child, kill it `delay_ms` after its first report; return its last report."""
     child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, path],
+        [sys.executable, "-c", BOOT + CHILD, path, ROOT],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
