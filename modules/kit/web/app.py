@@ -1,0 +1,268 @@
+"""What a server answers: JSON-RPC by POST, WebSocket upgrades, and the host's own pages.
+
+Before anything else the gate: host and origin lists, then roles of the token. Its verdict is
+a function of the head and the lists, so it is worked out once per distinct head of a
+connection. The order of checks is fixed: a stranger learns nothing about paths or methods.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from clawpurse.modules.kit.web.guard import Access, RefusalLog
+from clawpurse.modules.kit.web.head import Head
+from clawpurse.modules.kit.web.http import Answer, Upgrade
+from clawpurse.modules.kit.web.jsonrpc import (
+    Context,
+    Dispatcher,
+    Pending,
+    encode_error,
+    rate_limited,
+)
+from clawpurse.modules.kit.web.limits import Limits
+from clawpurse.modules.kit.web.messages import JSON, Peer, Request, Response, text_response
+from clawpurse.modules.kit.web.websocket import WebSocketSession
+
+RouteHandler = Callable[[Request], Response | Awaitable[Response]]
+
+_ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+class _Gate:
+    """The verdict on a head: a refusal, or the context and fields of its answers."""
+
+    __slots__ = ("context", "cors", "is_rpc", "refusal")
+
+    def __init__(self) -> None:
+        self.refusal: Response | None = None
+        self.context = Context()
+        self.cors: tuple[tuple[str, str], ...] = ()
+        self.is_rpc = False
+
+
+class App:
+    """The application of a server.
+
+    `routes`: (method, path) → handler of a Request, plain or async, returning a Response; a
+    GET route answers HEAD too. `dispatcher` answers POST at `rpc_path` and WebSockets at
+    `ws_path`; without one there is neither. `fallback` takes every request that no route has
+    (the gateway's proxy).
+    """
+
+    def __init__(
+        self,
+        *,
+        log: RefusalLog,
+        dispatcher: Dispatcher | None = None,
+        routes: Mapping[tuple[str, str], RouteHandler] | None = None,
+        access: Access | None = None,
+        limits: Limits | None = None,
+        rpc_path: str = "/",
+        ws_path: str = "/ws",
+        fallback: RouteHandler | None = None,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._routes = dict(routes or {})
+        self._access = access or Access()
+        self._limits = limits or Limits()
+        self._log = log
+        self._rpc_path = rpc_path
+        self._ws_path = ws_path
+        self._fallback = fallback
+        self._budgets = dispatcher.budgets if dispatcher is not None else None
+
+    def answer(self, request: Request) -> Answer:
+        """Answer one request; see `http.Application`."""
+        head = request.head
+        gate = head.gate
+        if gate is None:
+            gate = head.gate = self._judge(head, request.peer)
+        if gate.refusal is not None:
+            return gate.refusal  # type: ignore[no-any-return]
+        if not gate.is_rpc:
+            return self._other(request, gate)
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
+        if self._budgets is not None:
+            wait_s = self._budgets.wait_s(gate.context.client)
+            if wait_s:
+                return self._too_fast(request.peer, wait_s)
+        reply = dispatcher.answer(request.body, gate.context)
+        if type(reply) is bytes:
+            return Response(200, reply, JSON, gate.cors)
+        if reply is None:
+            return Response(204, b"", JSON, gate.cors)
+        return self._later(reply, gate)  # type: ignore[arg-type]
+
+    def precheck(self, head: Head, peer: Peer) -> Response | None:
+        """The refusal that a head alone deserves; see `http.Application`."""
+        if head.gate is None:
+            head.gate = self._judge(head, peer)
+        refusal: Response | None = head.gate.refusal
+        return refusal
+
+    async def _later(self, pending: Pending, gate: _Gate) -> Response:
+        reply = await pending.run()
+        return Response(204 if reply is None else 200, reply or b"", JSON, gate.cors)
+
+    def _judge(self, head: Head, peer: Peer) -> _Gate:
+        """Work out the gate of a head."""
+        gate = _Gate()
+        origin = _text(head.headers.get(b"origin"))
+        if not self._access.host_allowed(head.host):
+            gate.refusal = self._refuse(peer, 403, "host", "this server has no such host name")
+            return gate
+        if not self._access.origin_allowed(origin, head.host):
+            gate.refusal = self._refuse(peer, 403, "origin", "this origin may not call")
+            return gate
+        if origin is not None:
+            gate.cors = (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
+        if self._dispatcher is not None and head.path == self._rpc_path and head.method == "POST":
+            gate.is_rpc = True
+            gate.refusal = self._judge_media(head, peer)
+        roles = self._access.roles_of(_text(head.headers.get(b"authorization")))
+        if roles is None and b"authorization" in head.headers:
+            self._log.refuse(peer.address, peer.client, "bad-token")
+        gate.context = Context(
+            client=peer.client,
+            peer=peer.address,
+            roles=roles or frozenset(),
+            authenticated=roles is not None,
+        )
+        return gate
+
+    def _judge_media(self, head: Head, peer: Peer) -> Response | None:
+        """Only JSON, plainly coded: forms of other pages cannot send that unasked."""
+        media = (_text(head.headers.get(b"content-type")) or "").lower()
+        kind, _, parameters = media.partition(";")
+        charset = parameters.replace(" ", "").replace('"', "")
+        if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
+            return self._refuse(peer, 415, "content-type", "send Content-Type: application/json")
+        if head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            return self._refuse(peer, 415, "content-encoding", "send the body uncompressed")
+        return None
+
+    def _refuse(self, peer: Peer, status: int, slug: str, problem: str) -> Response:
+        self._log.refuse(peer.address, peer.client, slug)
+        return text_response(status, problem)
+
+    def _too_fast(self, peer: Peer, wait_s: float) -> Response:
+        self._log.refuse(peer.address, peer.client, "rate-limited")
+        error = encode_error(None, rate_limited(wait_s))
+        return Response(429, error, JSON, (("Retry-After", str(math.ceil(wait_s))),))
+
+    def _other(self, request: Request, gate: _Gate) -> Answer:
+        """Everything that is not JSON-RPC by POST."""
+        head = request.head
+        method = "GET" if head.method == "HEAD" else head.method
+        if self._dispatcher is not None and head.path == self._ws_path and method == "GET":
+            return self._upgrade(request, gate)
+        handler = self._routes.get((method, head.path))
+        if handler is not None:
+            return self._call(handler, request, gate)
+        allowed = self._allowed(head.path)
+        if head.method == "OPTIONS" and (allowed or head.path == "*"):
+            return _options(head, gate, allowed)
+        if self._fallback is not None:
+            return self._call(self._fallback, request, gate)
+        if allowed:
+            return text_response(405, f"use {', '.join(allowed)}", (("Allow", ", ".join(allowed)),))
+        return text_response(404, "there is nothing at this path")
+
+    def _allowed(self, path: str) -> list[str]:
+        methods = {method for method, route in self._routes if route == path}
+        if self._dispatcher is not None:
+            methods |= {"POST"} if path == self._rpc_path else set()
+            methods |= {"GET"} if path == self._ws_path else set()
+        methods |= {"HEAD"} if "GET" in methods else set()
+        return sorted(methods | {"OPTIONS"}) if methods else []
+
+    def _call(
+        self, handler: RouteHandler, request: Request, gate: _Gate
+    ) -> Response | Awaitable[Response]:
+        """Run a route; its faults become 500 with an incident id, and nothing leaks."""
+        try:
+            answer = handler(request)
+        except Exception as error:
+            return self._fault(request, error)
+        if isinstance(answer, Response):
+            return _with_fields(answer, gate.cors)
+        return self._call_later(answer, request, gate)
+
+    async def _call_later(
+        self, answer: Awaitable[Response], request: Request, gate: _Gate
+    ) -> Response:
+        try:
+            return _with_fields(await answer, gate.cors)
+        except Exception as error:
+            return self._fault(request, error)
+
+    def _fault(self, request: Request, error: Exception) -> Response:
+        incident = self._log.incident(error, f"{request.method} route", request.peer.address)
+        return text_response(500, f"this server failed; incident {incident}")
+
+    def _upgrade(self, request: Request, gate: _Gate) -> Answer:
+        """The opening handshake of RFC 6455 §4.2."""
+        head = request.head
+        if head.method != "GET" or head.upgrade != "websocket" or head.body_length:
+            fields = (("Upgrade", "websocket"), ("Connection", "Upgrade"))
+            return text_response(426, "this path speaks WebSocket", fields)
+        if head.headers.get(b"sec-websocket-version") != b"13":
+            self._log.refuse(request.peer.address, request.peer.client, "websocket-version")
+            return text_response(
+                426, "this server speaks WebSocket 13", (("Sec-WebSocket-Version", "13"),)
+            )
+        key = head.headers.get(b"sec-websocket-key", b"")
+        if not _key_is_good(key):
+            return self._refuse(request.peer, 400, "websocket-key", "Sec-WebSocket-Key is wrong")
+        digest = hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest()
+        answer = (
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+        )
+        assert self._dispatcher is not None
+        session = WebSocketSession(
+            self._dispatcher, request.peer, gate.context, self._limits, self._log
+        )
+        return Upgrade(answer, session)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def _key_is_good(key: bytes) -> bool:
+    """Base64 of exactly 16 bytes."""
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _with_fields(response: Response, fields: tuple[tuple[str, str], ...]) -> Response:
+    if fields:
+        return Response(
+            response.status,
+            response.body,
+            response.content_type,
+            response.headers + fields,
+            close=response.close,
+        )
+    return response
+
+
+def _options(head: Head, gate: _Gate, allowed: list[str]) -> Response:
+    """OPTIONS, and the preflight by which browsers ask for allowed origins."""
+    fields: tuple[Any, ...] = (("Allow", ", ".join(allowed or ["OPTIONS"])), *gate.cors)
+    if gate.cors and b"access-control-request-method" in head.headers:
+        fields += (
+            ("Access-Control-Allow-Methods", ", ".join(allowed)),
+            ("Access-Control-Allow-Headers", "content-type, authorization"),
+            ("Access-Control-Max-Age", "600"),
+        )
+    return Response(204, b"", JSON, fields)

@@ -1,0 +1,195 @@
+"""The server: listeners, connections, their number, and the way to a clean stop.
+
+Everything is handed in: listeners (TCP, or in-memory streams through `serve_stream`), the
+application, the limits. Several servers live in one process without sharing anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+
+import trio
+
+from clawpurse.modules.kit.web.guard import RefusalLog
+from clawpurse.modules.kit.web.http import Application, HttpConnection
+from clawpurse.modules.kit.web.limits import Limits, seconds
+from clawpurse.modules.kit.web.messages import Peer, peer_of, render, text_response
+
+LISTEN_BACKLOG = 512
+"""Connections that the kernel holds while the loop is busy; a burst of reconnecting clients."""
+
+DRAIN_TIMEOUT_MS = 5_000
+"""Requests under way get this long on a stop, which an operator waits for."""
+
+
+@dataclass
+class ServerCounts:
+    """What a host may export as metrics. Refusals by reason are in `RefusalLog.counts`."""
+
+    connections_open: int = 0
+    connections_accepted: int = 0
+    by_client: dict[str, int] = field(default_factory=dict)
+
+
+async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
+    """Listen on a TCP port (0: any free one) of a host name or address.
+
+    Raises OSError when the address is taken or not ours.
+    """
+    return list(await trio.open_tcp_listeners(port, host=host, backlog=LISTEN_BACKLOG))
+
+
+def bound_port(listener: trio.SocketListener) -> int:
+    """The port that a listener got."""
+    return int(listener.socket.getsockname()[1])
+
+
+class WebServer:
+    """Serves one application. `run` until cancelled, or until `stop` and the last answer.
+
+    `wall_time_s` gives Unix seconds for Date fields; without it none are sent.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        *,
+        log: RefusalLog,
+        limits: Limits | None = None,
+        wall_time_s: Callable[[], float] | None = None,
+        drain_timeout_ms: int = DRAIN_TIMEOUT_MS,
+    ) -> None:
+        self._application = application
+        self._log = log
+        self._limits = limits or Limits()
+        self._wall_time_s = wall_time_s
+        self._date_line = b""
+        self._date_until = -1.0
+        self._drain_timeout_ms = drain_timeout_ms
+        self._connections: set[HttpConnection] = set()
+        self._stop_asked = trio.Event()
+        self.counts = ServerCounts()
+
+    def stop(self) -> None:
+        """Stop accepting; let requests under way finish; then `run` returns."""
+        self._stop_asked.set()
+
+    async def run(
+        self,
+        listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Serve connections from listeners, which are closed at the end.
+
+        Cancellation ends every connection at once, without answers.
+        """
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+
+                async def accept(started: trio.TaskStatus[None]) -> None:
+                    await trio.serve_listeners(
+                        self._serve_accepted,
+                        list(listeners),
+                        handler_nursery=connections,
+                        task_status=started,  # type: ignore[arg-type]
+                    )
+
+                await _start(accepting, accept)
+                task_status.started()
+                await self._stop_asked.wait()
+                accepting.cancel_scope.cancel()
+            for connection in tuple(self._connections):
+                connection.stop()
+            connections.cancel_scope.deadline = trio.current_time() + seconds(
+                self._drain_timeout_ms
+            )
+
+    async def _serve_accepted(self, stream: trio.abc.Stream) -> None:
+        try:
+            peer = peer_of(_peer_name(stream))
+        except OSError:
+            # Gone between accept and now.
+            await trio.aclose_forcefully(stream)
+            return
+        await self.serve_stream(stream, peer)
+
+    async def serve_stream(self, stream: trio.abc.Stream, peer: Peer | None = None) -> None:
+        """Serve one connection on any stream to its end, and close it. Never raises but
+        Cancelled: a fault in one connection is logged and ends that one.
+        """
+        peer = peer or Peer("memory", "memory")
+        counts = self.counts
+        here = counts.by_client.get(peer.client, 0)
+        full = counts.connections_open >= self._limits.connections_max
+        try:
+            if full or here >= self._limits.connections_per_client_max:
+                await self._turn_away(stream, peer)
+                return
+            counts.connections_open += 1
+            counts.connections_accepted += 1
+            counts.by_client[peer.client] = here + 1
+            connection = HttpConnection(
+                stream,
+                peer,
+                self._application,
+                self._limits,
+                refused=self._note_refusal,
+                date=self._date,
+            )
+            self._connections.add(connection)
+            if self._stop_asked.is_set():
+                connection.stop()
+            try:
+                await connection.serve()
+            except Exception as error:
+                self._log.incident(error, "a connection", peer.address)
+            finally:
+                self._connections.discard(connection)
+                counts.connections_open -= 1
+                counts.by_client[peer.client] -= 1
+                if not counts.by_client[peer.client]:
+                    del counts.by_client[peer.client]
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def _turn_away(self, stream: trio.abc.Stream, peer: Peer) -> None:
+        """Answer 503 to one connection too many, without reading from it."""
+        self._log.refuse(peer.address, peer.client, "too-many-connections")
+        response = text_response(503, "too many connections", (("Retry-After", "5"),))
+        with trio.move_on_after(seconds(self._limits.linger_timeout_ms)):
+            try:
+                await stream.send_all(render(response, None, keep_alive=False, date=self._date()))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+
+    def _note_refusal(self, peer: Peer, slug: str, detail: str) -> None:
+        self._log.refuse(peer.address, peer.client, slug, detail)
+
+    def _date(self) -> bytes:
+        """The Date field line (RFC 9110 §6.6.1), made once a second."""
+        if self._wall_time_s is None:
+            return b""
+        now = trio.current_time()
+        if now >= self._date_until:
+            self._date_line = f"Date: {formatdate(self._wall_time_s(), usegmt=True)}\r\n".encode()
+            self._date_until = now + 1.0
+        return self._date_line
+
+
+def _peer_name(stream: trio.abc.Stream) -> object:
+    inner = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
+    return inner.socket.getpeername() if isinstance(inner, trio.SocketStream) else None
+
+
+async def _start(
+    nursery: trio.Nursery, task: Callable[[trio.TaskStatus[None]], Awaitable[None]]
+) -> None:
+    """Start `task` and wait until it says that it runs."""
+
+    async def run(*, task_status: trio.TaskStatus[None]) -> None:
+        await task(task_status)
+
+    await nursery.start(run)
