@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clawpurse.ledger.errors import Bug, NotFound, Pruned, StorageFault
+from clawpurse.ledger.kernel.records import ORDERED_PREFIXES as KERNEL_QUEUES
+from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.statetree.cache import TwoGenerations
 from clawpurse.ledger.statetree.nodes import key_hash_of, value_hash_of
 from clawpurse.ledger.statetree.proof import encode_proof
@@ -45,8 +47,8 @@ class StateLimits:
     geometry: Geometry = field(default_factory=Geometry)
 
 
-# First bytes of raw keys that are also listed in raw key order, by tree. `d` is the due queue.
-ORDERED_PREFIXES: Final[Mapping[str, bytes]] = {"kernel": b"d"}
+# First bytes of raw keys that are also listed in raw key order, by tree: the kernel's queues.
+ORDERED_PREFIXES: Final[Mapping[str, bytes]] = {KERNEL: b"".join(KERNEL_QUEUES)}
 
 
 class StateStore:
