@@ -119,7 +119,7 @@ def test_a_disk_that_fails_at_any_step_leaves_the_old_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable.os, step, fail)
+        patch.setattr(os, step, fail)
         with pytest.raises(StorageFault, match=r"No space left on device.*free some space"):
             replace_private(file, b"new")
     assert file.read_bytes() == b"old" and only_files(tmp_path) == ["a"]
@@ -129,7 +129,7 @@ def test_a_disk_that_takes_only_part_of_a_write_is_asked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real_write = os.write
-    monkeypatch.setattr(durable.os, "write", lambda fd, data: real_write(fd, bytes(data)[:3]))
+    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, bytes(data)[:3]))
     replace_private(tmp_path / "a", b"0123456789")
     assert (tmp_path / "a").read_bytes() == b"0123456789"
 

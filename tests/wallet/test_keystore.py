@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Malformed, OperatorError, StorageFault, WrongPassphrase
-from clawpurse.wallet import durable, keyfile
+from clawpurse.wallet import keyfile
 from clawpurse.wallet.keyfile import KDF_DEFAULT, KdfCost, KeyRecord, Secret
 from clawpurse.wallet.keystore import Keystore
 from clawpurse.wallet.mnemonic import words_of
@@ -451,7 +451,7 @@ def test_a_full_disk_while_saving_a_new_passphrase_keeps_the_old_file(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(durable.os, "write", fail)
+        patch.setattr(os, "write", fail)
         with pytest.raises(StorageFault, match="No space left"):
             keys.import_words("alice", "another passphrase 2", " ".join(words))
         with pytest.raises(StorageFault, match="No space left"):

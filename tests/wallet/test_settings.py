@@ -107,7 +107,8 @@ values = st.one_of(
 def test_whatever_is_written_reads_back_or_is_refused(
     changes: list[tuple[str, str, Any]],
 ) -> None:
-    text, wanted = "# kept\n", {}
+    text = "# kept\n"
+    wanted: dict[str, dict[str, Any]] = {}
     for table, key, value in changes:
         try:
             text = with_value(text, (table, key), value, "c")
