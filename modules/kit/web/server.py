@@ -6,9 +6,10 @@ application, the limits. Several servers live in one process without sharing any
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from functools import partial
 
 import trio
 
@@ -84,20 +85,15 @@ class WebServer:
     ) -> None:
         """Serve connections from listeners, which are closed at the end.
 
-        Cancellation ends every connection at once, without answers.
+        Streams given to `serve_stream` are told to stop too, but run in their own tasks.
+        Cancellation ends every accepted connection at once, without answers.
         """
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-
-                async def accept(started: trio.TaskStatus[None]) -> None:
-                    await trio.serve_listeners(
-                        self._serve_accepted,
-                        list(listeners),
-                        handler_nursery=connections,
-                        task_status=started,  # type: ignore[arg-type]
-                    )
-
-                await _start(accepting, accept)
+                if listeners:
+                    serve = partial(trio.serve_listeners, handler_nursery=connections)
+                    accepting.start_soon(serve, self._serve_accepted, list(listeners))
+                # They listen already: who connects from now on is served.
                 task_status.started()
                 await self._stop_asked.wait()
                 accepting.cancel_scope.cancel()
@@ -182,14 +178,3 @@ class WebServer:
 def _peer_name(stream: trio.abc.Stream) -> object:
     inner = stream.transport_stream if isinstance(stream, trio.SSLStream) else stream
     return inner.socket.getpeername() if isinstance(inner, trio.SocketStream) else None
-
-
-async def _start(
-    nursery: trio.Nursery, task: Callable[[trio.TaskStatus[None]], Awaitable[None]]
-) -> None:
-    """Start `task` and wait until it says that it runs."""
-
-    async def run(*, task_status: trio.TaskStatus[None]) -> None:
-        await task(task_status)
-
-    await nursery.start(run)
