@@ -57,6 +57,11 @@ def hasher(person: bytes) -> Callable[[bytes], bytes]:
     return digest
 
 
+def prepared(person: bytes) -> Callable[[], hashlib.blake2b]:
+    """Return what makes fresh BLAKE2b-256 states under `person`, for loops that inline a hash."""
+    return hashlib.blake2b(digest_size=HASH_BYTES, person=person).copy
+
+
 tx_id_of = hasher(PERSON_TX_ID)
 wtx_id_of = hasher(PERSON_WTX_ID)
 tx_sign_hash = hasher(PERSON_TX_SIGN)

@@ -44,18 +44,26 @@ class TwoGenerations(Generic[K, V]):
             self._old.pop(key, None)
         self._insert(key, (value, size_bytes))
 
-    def put_all(self, entries: dict[K, tuple[V, int]]) -> None:
-        """Keep many at once: key → (value, size in bytes)."""
-        young, spent = self._young, 0
-        for key, entry in entries.items():
-            before = young.get(key)
-            spent += entry[1] if before is None else entry[1] - before[1]
-        if self._young_bytes + spent > self._half_bytes and young:
-            self._old, self._young = young, {}
-            self._young_bytes, spent = 0, sum(entry[1] for entry in entries.values())
+    def put_all(self, entries: dict[K, tuple[V, int]], growth_bytes: int) -> None:
+        """Keep many at once: key → (value, size in bytes).
+
+        `growth_bytes` is by how much these values are larger than those they replace. Keys
+        that the young generation lacks are counted at the mean size of `entries`.
+        """
+        if not entries:
+            return
+        young = self._young
+        if self._young_bytes > self._half_bytes:
+            self._old, self._young, self._young_bytes = young, {}, 0
+            young = self._young
+        count = len(young)
         # What the old generation still holds for these keys is shadowed, and goes before them.
-        self._young.update(entries)
-        self._young_bytes += spent
+        young.update(entries)
+        fresh = len(young) - count
+        if fresh:
+            total = sum([entry[1] for entry in entries.values()])
+            self._young_bytes += total * fresh // len(entries)
+        self._young_bytes += growth_bytes * (len(entries) - fresh) // len(entries)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -36,6 +36,9 @@ key_hash_of = crypto.hasher(crypto.PERSON_TREE_KEY)
 value_hash_of = crypto.hasher(crypto.PERSON_TREE_VALUE)
 _hash_leaf = crypto.hasher(crypto.PERSON_TREE_LEAF)
 hash_branch = crypto.hasher(crypto.PERSON_TREE_BRANCH)
+# Fresh states of two of them, for the one loop that hashes every changed key.
+fresh_value_hash = crypto.prepared(crypto.PERSON_TREE_VALUE)
+fresh_leaf_hash = crypto.prepared(crypto.PERSON_TREE_LEAF)
 
 _ALL_PRESENT: Final = b"\xff\xff"
 # Kind → the binary digit of its bitmap.
@@ -84,6 +87,15 @@ def hash_range(leaves: bytes, low: int, high: int, depth: int) -> bytes:
     All of them share their first `depth` nibbles.
     """
     at, shift = depth >> 1, 0 if depth & 1 else 4
+    if high - low == 2 * ENTRY_BYTES:
+        # Two leaves that part here: what most branches below a page's children are.
+        first, second = (
+            leaves[low + at] >> shift & 15,
+            leaves[high - ENTRY_BYTES + at] >> shift & 15,
+        )
+        if first != second:
+            bits = (1 << first | 1 << second).to_bytes(2, "big")
+            return hash_branch(bits + leaves[low + 32 : low + 64] + leaves[high - 32 : high])
     bitmap, present, position = 0, [], low
     while position < high:
         slot = leaves[position + at] >> shift & 15

@@ -25,8 +25,8 @@ from clawpurse.ledger.statetree.nodes import (
 
 # What Python spends on a page beside its leaves: a tuple, three byte strings, 16 hashes.
 PAGE_OVERHEAD_BYTES: Final = 700
-# Up to here changes are patched in one by one; beyond, the page is merged in one pass.
-_PATCHES_MAX: Final = 3
+# Up to here changes are patched into a copy of the page; beyond, it is merged in one pass.
+_PATCHES_MAX: Final = 64
 
 Change = tuple[bytes, bytes | None]
 
@@ -50,7 +50,7 @@ def build_page(leaves: bytes, depth: int) -> Page:
     return Page(leaves, children, kinds)
 
 
-def find_entry(leaves: bytes, key_hash: bytes) -> int:
+def find_entry(leaves: bytes | bytearray, key_hash: bytes) -> int:
     """Return where the entry of `key_hash` begins, or −1."""
     at = leaves.find(key_hash)
     while at > 0 and at & 63:
@@ -59,7 +59,7 @@ def find_entry(leaves: bytes, key_hash: bytes) -> int:
     return at
 
 
-def insertion_point(leaves: bytes, key_hash: bytes) -> int:
+def insertion_point(leaves: bytes | bytearray, key_hash: bytes) -> int:
     """Return the position (bytes) at which an entry for an absent `key_hash` belongs."""
     low, high = 0, len(leaves) // ENTRY_BYTES
     while low < high:
@@ -78,13 +78,12 @@ def patch_page(page: Page, changes: Sequence[Change], depth: int) -> tuple[Page,
     All key hashes lie under the page's prefix of `depth` nibbles, each at most once. The same
     page object comes back when nothing changed.
     """
-    if len(changes) > _PATCHES_MAX:
+    count = len(changes)
+    if count == 1:
+        return _patch_one(page, *changes[0], depth)
+    if count > _PATCHES_MAX:
         return _merge(page, changes, depth)
-    won = 0
-    for key_hash, leaf_hash in changes:
-        page, more = _patch_one(page, key_hash, leaf_hash, depth)
-        won += more
-    return page, won
+    return _patch_some(page, changes, depth)
 
 
 def _patch_one(
@@ -130,6 +129,45 @@ def slot_range(leaves: bytes, near: int, slot: int, depth: int) -> tuple[int, in
     while high < size and leaves[high + at] >> shift & 15 == slot:
         high += ENTRY_BYTES
     return low, high
+
+
+def _patch_some(page: Page, changes: Sequence[Change], depth: int) -> tuple[Page, int]:
+    """Patch a few changes into copies, then hash each touched child once."""
+    entries = bytearray(page.leaves)
+    before = len(entries)
+    # Touched child → a key hash that is, or would be, among its leaves.
+    touched: dict[int, bytes] = {}
+    at, shift = depth >> 1, 0 if depth & 1 else 4
+    for key_hash, leaf_hash in changes:
+        place = find_entry(entries, key_hash)
+        if place >= 0:
+            middle, end = place + HASH_BYTES, place + ENTRY_BYTES
+            if leaf_hash is None:
+                del entries[place:end]
+            elif entries[middle:end] == leaf_hash:
+                continue
+            else:
+                entries[middle:end] = leaf_hash
+        elif leaf_hash is None:
+            continue
+        else:
+            place = insertion_point(entries, key_hash)
+            entries[place:place] = key_hash + leaf_hash
+        touched[key_hash[at] >> shift & 15] = key_hash
+    if not touched:
+        return page, 0
+    leaves = bytes(entries)
+    children, kinds = bytearray(page.children), bytearray(page.kinds)
+    for slot, key_hash in touched.items():
+        near = find_entry(leaves, key_hash)
+        if near < 0:
+            near = insertion_point(leaves, key_hash)
+        low, high = slot_range(leaves, near, slot, depth)
+        kind, digest = node_of_range(leaves, low, high, depth + 1)
+        kinds[slot] = kind
+        children[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = digest
+    won = (len(leaves) - before) // ENTRY_BYTES
+    return Page(leaves, bytes(children), bytes(kinds)), won
 
 
 def _merge(page: Page, changes: Sequence[Change], depth: int) -> tuple[Page, int]:

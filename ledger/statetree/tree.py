@@ -24,6 +24,7 @@ from clawpurse.ledger.errors import Bug, StorageFault
 from clawpurse.ledger.statetree.cache import TwoGenerations
 from clawpurse.ledger.statetree.nodes import (
     EMPTY,
+    ENTRY_BYTES,
     HASH_BYTES,
     LEAF,
     fold,
@@ -215,7 +216,7 @@ class PagedTree:
         Raises `StorageFault` when the leaves do not hash to the page root that was stored.
         """
         depth = self.depth
-        key = (self._number * 8 + depth) << 32 | number
+        key = self.cache_prefix | number
         page = self._cache.get(key)
         if page is not None:
             return page
@@ -245,9 +246,10 @@ class PagedTree:
             )
         return page
 
-    def page_number(self, key_hash: bytes) -> int:
-        """Return the number of the page that a key hash belongs to."""
-        return int.from_bytes(key_hash[:4], "big") >> 32 - 4 * self.depth
+    @property
+    def cache_prefix(self) -> int:
+        """What a page number is added to for its key in the shared cache."""
+        return (self._number * 8 + self.depth) << 32
 
     def deepen(self, pages_max: int) -> Iterator[None]:
         """Look at up to `pages_max` more pages for the next depth, if the tree needs one."""
@@ -271,7 +273,6 @@ class PagedTree:
         if not update.finished:
             raise Bug(f"an unfinished update of tree '{self.name}' was installed")
         self.version += 1
-        self.leaf_count = update.leaf_count
         for kind, digest in update.nodes[0].values():
             self.levels.kinds[0][0] = kind
             self.levels.hashes[0][:] = digest
@@ -281,13 +282,8 @@ class PagedTree:
                 start = 16 * parent
                 kinds[start : start + 16] = family_kinds
                 hashes[start * HASH_BYTES : (start + 16) * HASH_BYTES] = family_hashes
-        first = (self._number * 8 + self.depth) << 32
-        self._cache.put_all(
-            {
-                first | number: (page, PAGE_OVERHEAD_BYTES + len(page.leaves))
-                for number, page in update.pages.items()
-            }
-        )
+        self._cache.put_all(update.cached, ENTRY_BYTES * (update.leaf_count - self.leaf_count))
+        self.leaf_count = update.leaf_count
         work = self.deepening
         if work is not None:
             for number, page in update.pages.items():
@@ -319,6 +315,7 @@ class TreeUpdate:
     __slots__ = (
         "_changes",
         "_version",
+        "cached",
         "deepens",
         "families",
         "finished",
@@ -332,6 +329,8 @@ class TreeUpdate:
         self.tree = tree
         self.leaf_count = tree.leaf_count
         self.pages: dict[int, Page] = {}
+        # The same pages as the shared cache will hold them.
+        self.cached: dict[int, tuple[Page, int]] = {}
         self.nodes: list[dict[int, tuple[int, bytes]]] = [{} for _ in range(tree.depth + 1)]
         # Per level but the first: parent → the hashes and kinds of its 16 children, patched.
         self.families: list[dict[int, tuple[bytearray, bytearray]]] = [
@@ -390,15 +389,17 @@ class TreeUpdate:
     def _patch(
         self, groups: dict[int, list[tuple[bytes, bytes | None]]], depth: int
     ) -> Iterator[None]:
-        tree, roots, pages = self.tree, self.nodes[depth], self.pages
         spent = 0
+        roots, pages, cached = self.nodes[depth], self.pages, self.cached
+        first, page_of = self.tree.cache_prefix, self.tree.page
         for number, changes in groups.items():
-            page = tree.page(number)
+            page = page_of(number)
             new, won = patch_page(page, changes, depth)
             if new is not page:
                 self.leaf_count += won
                 pages[number] = new
-                roots[number] = fold(new.children, new.kinds)
+                cached[first | number] = (new, PAGE_OVERHEAD_BYTES + len(new[0]))
+                roots[number] = fold(new[1], new[2])
             spent += 1 + len(changes)
             if spent >= CHANGES_PER_SLICE:
                 spent = 0

@@ -180,7 +180,7 @@ class FaultyStore:
                 "clawpurse start",
             )
         kept = Batch()
-        kept.extend(list(batch.operations), batch.size_bytes)
+        kept.extend(batch.operations)
         try:
             self._disk._before_write(kept)
         except StorageFault:

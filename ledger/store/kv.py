@@ -24,24 +24,25 @@ class Batch:
     A plain value: it belongs to no store and may be dropped at any time.
     """
 
-    __slots__ = ("operations", "size_bytes")
+    __slots__ = ("operations",)
 
     def __init__(self) -> None:
         self.operations: list[tuple[bytes, bytes | None]] = []
-        self.size_bytes = 0
 
     def put(self, key: bytes, value: bytes) -> None:
         self.operations.append((key, value))
-        self.size_bytes += len(key) + len(value)
 
     def delete(self, key: bytes) -> None:
         self.operations.append((key, None))
-        self.size_bytes += len(key)
 
-    def extend(self, operations: Iterable[tuple[bytes, bytes | None]], size_bytes: int) -> None:
-        """Add prepared operations (None deletes) that hold `size_bytes` bytes in all."""
+    def extend(self, operations: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Add prepared operations; None deletes."""
         self.operations.extend(operations)
-        self.size_bytes += size_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all keys and values."""
+        return sum(len(key) + len(value or b"") for key, value in self.operations)
 
     def __len__(self) -> int:
         return len(self.operations)

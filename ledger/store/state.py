@@ -9,11 +9,11 @@ seen half. The store object belongs to one thread; its views (`at_height`) may b
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from clawpurse.ledger.errors import Bug, NotFound, Pruned, StorageFault
+from clawpurse.ledger.errors import Bug, Malformed, NotFound, Pruned, StorageFault
 from clawpurse.ledger.kernel.records import ORDERED_PREFIXES as KERNEL_QUEUES
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.statetree.cache import TwoGenerations
@@ -24,15 +24,13 @@ from clawpurse.ledger.statetree.tree import Geometry, PageCache, PagedTree
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.kv import Batch, KeyValue, prefix_stop
 from clawpurse.ledger.store.recovery import StateHead, load_tree, read_state_head
-from clawpurse.ledger.store.state_update import Name, StateUpdate
+from clawpurse.ledger.store.state_update import VALUE_OVERHEAD_BYTES, Name, StateUpdate
 from clawpurse.ledger.store.state_view import StateView, changes_since
-from clawpurse.ledger.store.stored_tree import Base, StoredTree, ordered_key
+from clawpurse.ledger.store.stored_tree import RAW_KEY_BYTES_MAX, Base, StoredTree, ordered_key
 
 # Blocks that can be undone, read and proven at: 26 s of blocks at the default interval,
 # minutes at usual load, and 128 undo records of about a tenth of a megabyte under full load.
 UNDO_BLOCKS: Final = 128
-# What a cached value costs beside its bytes: a tuple, a name and two dictionary entries.
-_VALUE_OVERHEAD_BYTES: Final = 300
 
 
 @dataclass(frozen=True)
@@ -154,11 +152,18 @@ class StateStore:
         found = self._values.get(name)
         if found is None:
             tree, key = name
+            if len(key) > RAW_KEY_BYTES_MAX:
+                raise Malformed("state key", f"is longer than {RAW_KEY_BYTES_MAX} bytes")
             key_hash = key_hash_of(key)
             value = self.stored(tree).leaves.value(key_hash, key)
             found = (key_hash, value)
             self._values.put(name, found, _value_bytes(key, value))
         return found
+
+    @property
+    def cached(self) -> Callable[[Name], tuple[bytes, bytes | None] | None]:
+        """What `entry` would return, or None when that has to be looked up."""
+        return self._values.get
 
     def ordered(
         self, tree: str, start: bytes, stop: bytes | None, limit: int
@@ -225,7 +230,7 @@ class StateStore:
         if not update.finished:
             raise Bug("an unfinished state update was written")
         head = self._next_head(update, height)
-        batch.extend(update.operations, update.operations_bytes)
+        batch.extend(update.operations)
         for name, part in update.parts.items():
             stored, tree_update = self._trees[name], part.finished_update
             depth = stored.tree.depth + (1 if tree_update.deepens else 0)
@@ -278,12 +283,7 @@ class StateStore:
             stored.ordered_count += part.ordered_won
         for stored in self._trees.values():
             stored.leaves.view = base.snapshot
-        self._values.put_all(
-            {
-                name: (entry, size + _VALUE_OVERHEAD_BYTES)
-                for name, (entry, size) in update.values.items()
-            }
-        )
+        self._values.put_all(update.values, update.values_growth_bytes)
         self._base.release()
         self._base, self._head = base, head
         self.version += 1
@@ -352,4 +352,4 @@ class StateStore:
 
 
 def _value_bytes(key: bytes, value: bytes | None) -> int:
-    return _VALUE_OVERHEAD_BYTES + len(key) + len(value or b"")
+    return VALUE_OVERHEAD_BYTES + len(key) + len(value or b"")

@@ -7,19 +7,25 @@ installed since) refuses to go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
+from zlib import crc32
 
 from clawpurse.ledger.errors import Bug, Malformed, StorageFault
-from clawpurse.ledger.statetree.nodes import leaf_hash_of, value_hash_of
+from clawpurse.ledger.statetree.nodes import fresh_leaf_hash, fresh_value_hash
 from clawpurse.ledger.statetree.state_proof import state_root_of
 from clawpurse.ledger.statetree.tree import TreeUpdate
 from clawpurse.ledger.store import schema
-from clawpurse.ledger.store.stored_tree import RAW_KEY_BYTES_MAX, StoredTree, ordered_key
+from clawpurse.ledger.store.stored_tree import StoredTree, ordered_key
 from clawpurse.ledger.store.tables import TablePlan
-from clawpurse.ledger.store.undo import UndoWriter
+from clawpurse.ledger.store.undo import undo_body
 
 Name = tuple[str, bytes]
+
+# What a cached value costs beside its bytes: tuples, a name and two dictionary entries.
+VALUE_OVERHEAD_BYTES: Final = 300
+# What an undo entry holds beside raw key and value.
+_ENTRY_HEAD_BYTES: Final = 2
 
 # Keys encoded between two yields: 64 were measured as about 0.4 ms.
 _KEYS_PER_SLICE: Final = 64
@@ -27,7 +33,6 @@ _KEYS_PER_SLICE: Final = 64
 # changes, so that growth cannot outrun it, and 16 at least (half a millisecond if missed).
 _DEEPEN_PER_CHANGE: Final = 4
 _DEEPEN_MIN: Final = 16
-_EMPTY_RECORD: Final = b""
 
 
 class CommittedState(Protocol):
@@ -42,6 +47,10 @@ class CommittedState(Protocol):
 
     def entry(self, name: Name) -> tuple[bytes, bytes | None]:
         """Return (key hash, committed value or None)."""
+
+    @property
+    def cached(self) -> Callable[[Name], tuple[bytes, bytes | None] | None]:
+        """What `entry` would return, or None when that has to be looked up."""
 
     def stored(self, tree: str) -> StoredTree:
         """Return a tree by name; `Bug` for an unknown one."""
@@ -91,14 +100,15 @@ class StateUpdate:
         self.finished = False
         self.rollback_to = rollback_to
         self.operations: list[tuple[bytes, bytes | None]] = []
-        self.operations_bytes = 0
         self.parts: dict[str, TreePart] = {}
         self.values: dict[Name, tuple[tuple[bytes, bytes | None], int]] = {}
         self.undo_body = b""
+        self.values_growth_bytes = 0
         self._store = store
         self._version = store.version
         self._changes = changes
-        self._undo = UndoWriter()
+        self._names: list[bytes] = []
+        self._entries: list[bytes] = []
         self._roots: dict[str, bytes] = {}
         self._state_root = b""
 
@@ -152,8 +162,15 @@ class StateUpdate:
                 self.refuse_stale()
         yield
         self.refuse_stale()
-        self.undo_body = self._undo.body()
-        self._undo = UndoWriter()
+        self.undo_body = undo_body(self._names, self._entries)
+        yield
+        self.refuse_stale()
+        self.values_growth_bytes = (
+            sum([size for _, size in self.values.values()])
+            - sum(map(len, self._entries))
+            - (VALUE_OVERHEAD_BYTES - _ENTRY_HEAD_BYTES) * len(self._entries)
+        )
+        self._names, self._entries = [], []
         self._roots = self._store.roots
         for name, part in self.parts.items():
             self._roots[name] = part.finished_update.root
@@ -172,59 +189,66 @@ class StateUpdate:
             raise Bug("the result of an unfinished state update was asked for")
 
     def _encode(self) -> Iterator[None]:
-        """Hash keys and values, prepare records, note what was there before."""
-        store, parts = self._store, self.parts
+        """Hash keys and values, prepare records, note what was there before.
+
+        The hot loop of a commit: local names and no calls that can be spared.
+        """
+        store, parts, values, entries = self._store, self.parts, self.values, self._entries
         if self.rollback_to is not None:
             for tree, _ in store.modules:
                 parts[tree] = TreePart(store.stored(tree))
+        operations, cached, names = self.operations, store.cached, self._names
+        part, part_tree = None, ""
         for done, (name, value) in enumerate(self._changes.items(), 1):
-            entry = store.entry(name)
-            if entry[1] != value:
-                part = parts.get(name[0])
-                if part is None:
-                    part = parts[name[0]] = TreePart(store.stored(name[0]))
-                self._take(part, name, entry[0], entry[1], value)
+            key_hash, before = cached(name) or store.entry(name)
+            if before != value:
+                tree, key = name
+                if part is None or tree != part_tree:
+                    part_tree = tree
+                    part = parts.get(tree)
+                    if part is None:
+                        part = parts[tree] = TreePart(store.stored(tree))
+                leaf_key = part.leaf_prefix + key_hash
+                size = len(key)
+                head = size.to_bytes(2, "big") + key
+                if value is None:
+                    part.changes[key_hash] = None
+                    operations.append((leaf_key, None))
+                else:
+                    if not value:
+                        raise Malformed("state", "has an empty value")
+                    state = fresh_value_hash()
+                    state.update(value)
+                    value_hash = state.digest()
+                    state = fresh_leaf_hash()
+                    state.update(key_hash + value_hash)
+                    part.changes[key_hash] = leaf_hash = state.digest()
+                    body = leaf_hash + head + value
+                    checksum = crc32(body, crc32(leaf_key)).to_bytes(4, "big")
+                    operations.append((leaf_key, checksum + body))
+                    size += len(value)
+                values[name] = ((key_hash, value), VALUE_OVERHEAD_BYTES + size)
+                names.append(leaf_key)
+                if before is None:
+                    entries.append(head)
+                    part.won += 1
+                    self._mirror(part, key, True)
+                else:
+                    entries.append(head + before)
+                    if value is None:
+                        part.won -= 1
+                        self._mirror(part, key, False)
             if done % _KEYS_PER_SLICE == 0:
                 yield
                 self.refuse_stale()
 
-    def _take(
-        self,
-        part: TreePart,
-        name: Name,
-        key_hash: bytes,
-        before: bytes | None,
-        value: bytes | None,
-    ) -> None:
-        key = name[1]
-        leaf_key = part.leaf_prefix + key_hash
-        if value is None:
-            part.won -= 1
-            part.changes[key_hash] = record = None
-            size = len(leaf_key)
-        else:
-            if not value or len(key) > RAW_KEY_BYTES_MAX:
-                raise Malformed("state", "has an empty value or an over-long key")
-            leaf_hash = leaf_hash_of(key_hash, value_hash_of(value))
-            part.changes[key_hash] = leaf_hash
-            record = schema.seal(leaf_key, leaf_hash + len(key).to_bytes(2, "big") + key + value)
-            size = len(leaf_key) + len(record)
-            if before is None:
-                part.won += 1
-        self.operations.append((leaf_key, record))
-        if self.rollback_to is None:
-            self._undo.add(part.number, key_hash, key, before)
-        self.values[name] = ((key_hash, value), len(key) + len(value or b""))
-        if key[:1] in part.stored.ordered_prefixes and key and (before is None) != (value is None):
-            mirror = ordered_key(part.stored.number, key)
-            if value is None:
-                part.ordered_won -= 1
-                self.operations.append((mirror, None))
-            else:
-                part.ordered_won += 1
-                self.operations.append((mirror, schema.seal(mirror, _EMPTY_RECORD)))
-            size += len(mirror) + 4
-        self.operations_bytes += size
+    def _mirror(self, part: TreePart, key: bytes, listed: bool) -> None:
+        """List a key that appears, or unlist one that goes, if its first byte is ordered."""
+        if not key or key[0] not in part.stored.ordered_prefixes:
+            return
+        mirror = ordered_key(part.stored.number, key)
+        part.ordered_won += 1 if listed else -1
+        self.operations.append((mirror, schema.seal(mirror, b"") if listed else None))
 
     def _compute(self, part: TreePart) -> Iterator[None]:
         stored = part.stored

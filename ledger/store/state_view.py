@@ -42,8 +42,9 @@ def changes_since(
     """Return (tree, key) → value after block `height` for every key changed since."""
     changes: dict[tuple[str, bytes], bytes | None] = {}
     for later in range(height + 1, (head.height or 0) + 1):
-        for number, _, key, before in undo_record(view, later).items():
-            changes.setdefault((head.names[int.from_bytes(number, "big")], key), before)
+        for leaf_key, key, before in undo_record(view, later).items():
+            name = head.names[int.from_bytes(leaf_key[1:3], "big")]
+            changes.setdefault((name, key), before)
     return changes
 
 
@@ -64,7 +65,9 @@ class StateView:
         self._modules = tuple(modules)
         self._base: Base | None = base.retain()
         self._leaves = {name: Leaves(trees[name].number, base.snapshot) for name, _ in modules}
-        self._numbers = {name: trees[name].number.to_bytes(2, "big") for name, _ in modules}
+        self._prefixes = {
+            name: schema.of_tree(schema.LEAF, trees[name].number) for name, _ in modules
+        }
         self._proving = proofs
         self._updates: dict[str, TreeUpdate] = {}
         self._steps_ended = False
@@ -87,11 +90,11 @@ class StateView:
         if self._steps_ended:
             return
         changes: dict[str, dict[bytes, bytes | None]] = {name: {} for name, _ in self._modules}
-        names = {number: name for name, number in self._numbers.items()}
+        names = {prefix: name for name, prefix in self._prefixes.items()}
         for later in range(self.height + 1, self._head_height + 1):
             record = undo_record(self._snapshot(), later)
-            for done, (number, key_hash, _, before) in enumerate(record.items(), 1):
-                of_tree = changes[names[number]]
+            for done, (leaf_key, _, before) in enumerate(record.items(), 1):
+                of_tree, key_hash = changes[names[leaf_key[:3]]], leaf_key[3:]
                 if key_hash not in of_tree:
                     of_tree[key_hash] = (
                         None if before is None else leaf_hash_of(key_hash, value_hash_of(before))
@@ -142,9 +145,9 @@ class StateView:
         leaves = self._leaves.get(tree)
         if leaves is None:
             raise Bug(f"there is no state tree '{tree}'")
-        number = self._numbers[tree]
+        leaf_key = self._prefixes[tree] + key_hash
         for later in range(self.height + 1, self._head_height + 1):
-            found, before = undo_record(snapshot, later).find(number, key_hash)
+            found, before = undo_record(snapshot, later).find(leaf_key)
             if found:
                 return before
         return leaves.value(key_hash, key)
@@ -152,8 +155,5 @@ class StateView:
     def _value_hash(self, tree: str, key_hash: bytes) -> bytes:
         value = self._value(tree, key_hash, None)
         if value is None:
-            raise schema.damaged(
-                schema.of_tree(schema.LEAF, int.from_bytes(self._numbers[tree], "big"), key_hash),
-                "is missing",
-            )
+            raise schema.damaged(self._prefixes[tree] + key_hash, "is missing")
         return value_hash_of(value)

@@ -120,7 +120,7 @@ def test_reading_a_closed_snapshot_is_our_bug(store: KeyValue) -> None:
 def test_a_batch_is_a_value_and_can_be_written_twice(store: KeyValue) -> None:
     batch = Batch()
     batch.put(b"a", b"1")
-    batch.extend([(b"b", b"2"), (b"c", None)], 3)
+    batch.extend([(b"b", b"2"), (b"c", None)])
     assert (len(batch), batch.size_bytes) == (3, 5)
     store.write(batch, sync=True)
     put(store, a=None)
