@@ -22,6 +22,7 @@ from clawpurse.ledger.module_api import KERNEL, Registry
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.blocks import BlockStore, CommitRecord
+from clawpurse.ledger.store.events import read_events
 from clawpurse.ledger.store.format import enter
 from clawpurse.ledger.store.kv import Batch, KeyValue
 from clawpurse.ledger.store.state import StateLimits, StateStore
@@ -29,6 +30,8 @@ from clawpurse.ledger.store.state_update import StateUpdate
 from clawpurse.ledger.transition import ExecutionResult, Prepared, genesis_changes
 from clawpurse.node.workers import Lane
 
+# A block's cost limit allows far fewer; a bound for the reader only.
+EVENTS_PER_BLOCK_MAX: Final = 1_000_000
 log = logging.getLogger("clawpurse.chain")
 
 
@@ -93,7 +96,7 @@ class Chain:
         self.params: Params = genesis.params
         # Fixed until authority votes exist; then read from state at each height.
         self.authorities: Final = AuthoritySet(genesis.authorities)
-        self._store = store
+        self.store: Final = store
         self._lane = lane
 
     @property
@@ -105,6 +108,17 @@ class Chain:
         """Return when the earliest due work is due (block time), or None."""
         first = self.reader.ordered(KERNEL, DUE_PREFIX, 1)
         return int.from_bytes(first[0][0][1:9], "big") if first else None
+
+    def events_at(self, height: int) -> list[bytes]:
+        """Return all events of a final block, in order."""
+        page = read_events(
+            self.store,
+            (height, 0),
+            limit=EVENTS_PER_BLOCK_MAX,
+            floor=self.blocks.floor(),
+            head=height,
+        )
+        return [event for _, event in page.events]
 
     async def commit(self, executed: Executed, certificate: Certificate) -> None:
         """Make a block final: everything about it in one batch, on disk before returning.
@@ -122,7 +136,7 @@ class Chain:
         self.state.write(executed.update, header.height, batch)
         # Not cancellable: half-known is worse than late.
         with trio.CancelScope(shield=True):
-            await self._lane.run(lambda: self._store.write(batch, sync=True))
+            await self._lane.run(lambda: self.store.write(batch, sync=True))
             self.state.install(executed.update, header.height)
         self.tip = Tip(header.height, header.block_id, header.time_ms, header, packed_certificate)
         log.info(
@@ -138,7 +152,7 @@ class Chain:
     def close(self) -> None:
         """Let go of the database."""
         self.state.close()
-        self._store.close()
+        self.store.close()
 
 
 def commit_record(executed: Executed, certificate: bytes) -> CommitRecord:

@@ -87,7 +87,7 @@ class Chain(Protocol):
     async def commit(self, body: Body, certificate: Certificate) -> None:
         """Make a decided block final: one synced batch (R23)."""
 
-    def announce(self) -> None:
+    async def announce(self) -> None:
         """Tell subscribers and waiting callers that the newest block is final."""
 
     def work_waits(self) -> bool:
@@ -405,7 +405,7 @@ class Engine:
         await self._chain.commit(body, certificate)
         self._bodies.start_height(header.height + 1)
         await self._wal.roll(header.height + 1)
-        self._chain.announce()
+        await self._chain.announce()
         changed, self.height_changed = self.height_changed, trio.Event()
         changed.set()
         await self._start_height()

@@ -2,39 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
-from typing import Protocol
+from collections.abc import Callable
+
+import trio
 
 from clawpurse.consensus.inputs import StartHeight
 from clawpurse.consensus.timeouts import TimeoutParams
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.errors import OperatorError, PeerError, Refused
-from clawpurse.ledger.transition import Prepared
 from clawpurse.node.bodies import Body
 from clawpurse.node.chain import Chain, Executed
 from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Judgement
 from clawpurse.node.finality import Finality
+from clawpurse.node.mempool import Head, Mempool
 from clawpurse.node.proposing import Proposing
-
-log = logging.getLogger("clawpurse.chain")
-
-
-class Pool(Protocol):
-    """What the host needs of the mempool beside `proposing.ReadyPool`."""
-
-    def ready(self) -> Iterator[Prepared]:
-        """Yield transactions in proposal order."""
-
-    def refused(self, prepared: Prepared, error: Refused) -> None:
-        """Say that a transaction may not be in a block now."""
-
-    def quarantine(self, tx_id: bytes, why: str) -> None:
-        """Put away a transaction that breaks execution."""
-
-    def has_ready(self) -> bool:
-        """Tell whether a block could include something."""
 
 
 class ConsensusHost:
@@ -44,7 +26,7 @@ class ConsensusHost:
         self,
         chain: Chain,
         proposing: Proposing,
-        pool: Pool,
+        pool: Mempool,
         finality: Finality,
         clock: Clock,
         own_key: bytes | None,
@@ -105,15 +87,26 @@ class ConsensusHost:
         self._newest = executed
         self.commit_count += 1
 
-    def announce(self) -> None:
-        """Update the pool, then wake whoever waits for the newest block."""
+    async def announce(self) -> None:
+        """Update the pool in slices, then wake whoever waits for the newest block."""
         executed = self._newest
         if executed is None:
             return
         self._newest = None
-        self._on_committed(executed)
+        update = self._pool.committed(self.head, executed.prepared)
+        while update.step():
+            await trio.lowlevel.checkpoint()
         tx_ids = [item.transaction.tx_id for item in executed.prepared]
         self._finality.announce(executed.block.header.height, tx_ids)
+        for tx_id, _ in update.settled:
+            self._finality.tell(tx_id)
+        self._on_committed(executed)
+
+    @property
+    def head(self) -> Head:
+        """The committed tip, as the mempool judges by it."""
+        chain = self._chain
+        return Head(chain.height, chain.tip.time_ms, chain.params, chain.reader)
 
     def work_waits(self) -> bool:
         """Tell whether the next block would have something in it."""

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Self
 from clawpurse.ledger import codec
 from clawpurse.ledger.agreement.authorities import AUTHORITIES_MAX
 from clawpurse.ledger.agreement.envelope import MESSAGE_BYTES_MAX
+from clawpurse.ledger.agreement.messages import VOTE_BYTES_MAX, Vote
 from clawpurse.ledger.agreement.signbytes import ROUND_MAX
 from clawpurse.ledger.blocks import (
     BLOCK_BYTES_MAX,
@@ -33,6 +34,8 @@ BODIES_BYTES_MAX: Final = 1_000_000
 # A range answer is cut at either bound, so that one request never holds a channel for long.
 RANGE_BLOCKS_MAX: Final = 64
 RANGE_BYTES_MAX: Final = 4_000_000
+# The newest certified vote, and prevote and precommit of the highest round seen.
+OWN_VOTES_MAX: Final = 4
 BITMAP_BYTES_MAX: Final = (AUTHORITIES_MAX + 7) // 8
 
 
@@ -78,7 +81,7 @@ SIZE_MAX: Final[dict[IntEnum, int]] = {
     ConsensusKind.MESSAGE: MESSAGE_BYTES_MAX,
     ConsensusKind.HAVE: 256,
     ConsensusKind.OWN_VOTES_WANTED: 64,
-    ConsensusKind.OWN_VOTES: 128,
+    ConsensusKind.OWN_VOTES: OWN_VOTES_MAX * (VOTE_BYTES_MAX + 4) + 8,
     ProposalKind.COMPACT: HEADER_BYTES_MAX
     + CERTIFICATE_BYTES_MAX
     + EVIDENCE_MAX * EVIDENCE_BYTES_MAX
@@ -132,29 +135,17 @@ class Have(NamedTuple):
         )
 
 
-class OwnVotes(NamedTuple):
-    """The highest position at which a node has seen an authority sign; zeros for never."""
+def pack_own_votes(votes: list[Vote]) -> bytes:
+    """Answer with votes that an authority was seen to sign, the highest positions."""
+    return codec.pack([vote.pack() for vote in votes[-OWN_VOTES_MAX:]])
 
-    authority: bytes
-    height: int
-    round: int
-    kind: int
 
-    def pack(self) -> bytes:
-        """Return the payload."""
-        return codec.pack(self)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        """Read a payload. Raises `Malformed`."""
-        wire = codec.unpack_typed(data, size_max=128, field="ownVotes")
-        authority, height, round_, kind = codec.array(wire, "ownVotes", 4)
-        return cls(
-            codec.digest(authority, "ownVotes.authority"),
-            codec.integer(height, "ownVotes.height"),
-            codec.integer(round_, "ownVotes.round", 0, ROUND_MAX),
-            codec.integer(kind, "ownVotes.kind", 0, 3),
-        )
+def unpack_own_votes(data: bytes) -> list[Vote]:
+    """Read an answer; every vote still has to verify. Raises `Malformed`."""
+    size = SIZE_MAX[ConsensusKind.OWN_VOTES]
+    wire = codec.unpack_typed(data, size_max=size, field="ownVotes")
+    found = codec.items(wire, "ownVotes", OWN_VOTES_MAX)
+    return [Vote.unpack(codec.binary(item, "ownVotes[]", VOTE_BYTES_MAX)) for item in found]
 
 
 class Compact(NamedTuple):

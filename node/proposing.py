@@ -105,7 +105,7 @@ class Proposing:
             try:
                 execution.apply(item)
             except Refused as err:
-                if err.rule == "kernel.cost":
+                if err.rule == "kernel.blockFull":
                     break
                 self._pool.refused(item, err)
                 continue

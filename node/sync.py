@@ -213,12 +213,12 @@ class BlockSync:
                 first += 1
                 continue
             count = self._gap(first, best)
-            peer = self._choose(first)
-            if peer is None:
+            chosen = self._choose(first)
+            if chosen is None:
                 return
             wanted = messages.pack_range_wanted(first, count)
-            if self._outbox.send(peer, SyncKind.RANGE_WANTED, wanted):
-                self._pending[first] = (peer, now + ANSWER_TIMEOUT_S)
+            if self._outbox.send(chosen, SyncKind.RANGE_WANTED, wanted):
+                self._pending[first] = (chosen, now + ANSWER_TIMEOUT_S)
             first += count
 
     def _gap(self, first: int, best: int) -> int:

@@ -1,0 +1,279 @@
+"""account_*: what an account is, has, may do next, and took part in."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import Field
+
+from clawpurse.ledger.address import account_text
+from clawpurse.ledger.blocks import Block, Event, Receipt
+from clawpurse.ledger.errors import Bug, NotFound
+from clawpurse.ledger.kernel.books import Books
+from clawpurse.ledger.kernel.records import Account as AccountRecord
+from clawpurse.ledger.kernel.records import account_key
+from clawpurse.ledger.module_api import KERNEL
+from clawpurse.ledger.overlay import Overlay, StateReader
+from clawpurse.ledger.rules import time_text
+from clawpurse.ledger.store.index import account_history
+from clawpurse.ledger.transactions import LANE_COUNT, decode_transaction
+from clawpurse.modules.assets.chain import list_assets
+from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
+from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc.services import Services
+from clawpurse.node.rpc.values import (
+    Account,
+    Height,
+    Limit,
+    code_label,
+    event_json,
+    hex_of,
+    parse_position,
+    position_text,
+    reason_of,
+    transaction_json,
+)
+
+# Balances of so many assets are looked up in one answer, one seek each.
+ASSETS_LISTED_MAX: Final = 256
+Json = dict[str, Any]
+
+
+class AccountParams(Params):
+    """Parameters that name an account."""
+
+    account: Account = Field(description="The account, claw1…")
+
+
+class AccountAtParams(Params):
+    """Parameters that name an account, at a height within kept history."""
+
+    account: Account = Field(description="The account, claw1…")
+    at_height: Height | None = Field(None, description="After which block; default the newest")
+
+
+class SequenceParams(Params):
+    """Parameters of account_getSequence."""
+
+    account: Account = Field(description="The account, claw1…")
+    lane: int = Field(0, ge=0, lt=LANE_COUNT, description="The lane, 0…63")
+
+
+class HistoryParams(Params):
+    """Parameters of account_getTransactions."""
+
+    account: Account = Field(description="The account, claw1…")
+    limit: Limit = Field(50, description="At most so many")
+    cursor: str | None = Field(None, max_length=48, description="nextCursor of the page before")
+    newest_first: bool = Field(True, description="Direction of time")
+
+
+class AccountMethods:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def methods(self) -> list[Method]:
+        """Return the definitions."""
+        return [
+            Method(
+                "account_get",
+                "An account's key, lanes and quota",
+                self.get,
+                AccountAtParams,
+                errors=(NOT_FOUND, PRUNED),
+            ),
+            Method(
+                "account_getBalances",
+                "What an account has of each asset; all zero for one that is not open",
+                self.balances,
+                AccountAtParams,
+                errors=(PRUNED,),
+                cost=2,
+            ),
+            Method(
+                "account_getSequence",
+                "The next sequence to use in a lane, pooled transactions counted",
+                self.sequence,
+                SequenceParams,
+            ),
+            Method(
+                "account_getTransactions",
+                "The final transactions that touched an account",
+                self.transactions,
+                HistoryParams,
+                errors=(PRUNED,),
+                cost=20,
+            ),
+        ]
+
+    def get(self, params: AccountAtParams, _context: Context) -> Json:
+        """account_get."""
+        data = self._read(params.at_height, KERNEL, account_key(params.account))
+        if data is None:
+            raise NotFound(account_text(params.account))
+        record = AccountRecord.unpack(data)
+        lanes = [
+            {"lane": lane, "nextSequence": record.sequence(lane)}
+            for lane in range(len(record.lanes) // 8)
+            if record.sequence(lane)
+        ]
+        terms = self._services.chain.params
+        return {
+            "account": account_text(params.account),
+            "key": None if record.key is None else hex_of(record.key),
+            "lanes": lanes,
+            "quota": {
+                "window": record.quota_window,
+                "used": record.quota_used,
+                "max": terms.quota_cost_max,
+                "windowMs": terms.quota_window_ms,
+            },
+            "idempotencyKeys": record.idempotency_count,
+            "scheduled": record.due_count,
+            "height": self._height(params.at_height),
+        }
+
+    def _height(self, at_height: int | None) -> int:
+        return self._services.chain.height if at_height is None else at_height
+
+    def _read(self, at_height: int | None, tree: str, key: bytes) -> bytes | None:
+        state = self._services.chain.state
+        if at_height is None or at_height == self._services.chain.height:
+            return state.get(tree, key)
+        view = state.at_height(at_height)
+        try:
+            return view.get(tree, key)
+        finally:
+            view.close()
+
+    def balances(self, params: AccountAtParams, _context: Context) -> Json:
+        """account_getBalances."""
+        state = self._services.chain.state
+        if params.at_height is None or params.at_height == self._services.chain.height:
+            found = self._balances(self._services.chain.reader, params.account)
+        else:
+            view = state.at_height(params.at_height)
+            try:
+                found = self._balances(_ViewReader(view), params.account)
+            finally:
+                view.close()
+        return {
+            "account": account_text(params.account),
+            "balances": found,
+            "height": self._height(params.at_height),
+        }
+
+    def _balances(self, reader: StateReader, account: bytes) -> list[Json]:
+        books = Books(Overlay(reader))
+        shown = []
+        for asset in list_assets(reader, 0, ASSETS_LISTED_MAX):
+            balance = books.balance(asset.name, account)
+            if balance.amount or balance.held or asset.name == "CLAW":
+                shown.append(
+                    {
+                        "asset": asset.name,
+                        "amount": str(balance.amount),
+                        "held": str(balance.held),
+                        "decimals": asset.decimals,
+                    }
+                )
+        return shown
+
+    def sequence(self, params: SequenceParams, _context: Context) -> Json:
+        """account_getSequence."""
+        data = self._services.chain.reader.get(KERNEL, account_key(params.account))
+        final = 0 if data is None else AccountRecord.unpack(data).sequence(params.lane)
+        pooled = self._services.pool.next_sequence(params.account, params.lane)
+        return {
+            "account": account_text(params.account),
+            "lane": params.lane,
+            "sequence": max(final, pooled if pooled is not None else 0),
+            "finalSequence": final,
+            "open": data is not None,
+        }
+
+    def transactions(self, params: HistoryParams, _context: Context) -> Json:
+        """account_getTransactions."""
+        cursor = None if params.cursor is None else parse_position(params.cursor)
+        page = account_history(
+            self._services.chain.store,
+            params.account,
+            limit=params.limit,
+            cursor=cursor,
+            newest_first=params.newest_first,
+        )
+        following = page.next_cursor
+        return {
+            "account": account_text(params.account),
+            "transactions": [final_transaction(self._services, place) for place in page.positions],
+            "nextCursor": None if following is None else position_text(following),
+        }
+
+
+class _ViewReader:
+    """A past state as a `StateReader`; it has no ordered indexes, and balances need none."""
+
+    def __init__(self, view: Any) -> None:
+        self._view = view
+
+    def get(self, tree: str, key: bytes) -> bytes | None:
+        """Return a value."""
+        data: bytes | None = self._view.get(tree, key)
+        return data
+
+    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Refuse: nothing about the past is asked in order."""
+        raise Bug(f"a past state was asked for an order of {tree} {prefix.hex()} {limit}")
+
+
+def receipt_json(services: Services, height: int, index: int) -> Json:
+    """Return the receipt at a place, with its events. Raises `NotFound` or `Pruned`."""
+    blocks = services.chain.blocks
+    packed = blocks.receipt((height, index))
+    if packed is None:
+        raise NotFound(f"transaction {index} of block {height}")
+    receipt = Receipt.unpack(packed)
+    registry = services.chain.registry
+    events = [Event.unpack(item) for item in _events_of(services, height, receipt)]
+    return {
+        "txId": hex_of(receipt.tx_id),
+        "height": height,
+        "index": index,
+        "code": code_label(receipt.code),
+        "reason": reason_of(receipt, registry, services.decimals_of),
+        "rule": receipt.rule or None,
+        "fee": str(receipt.fee),
+        "cost": receipt.cost,
+        "events": [event_json(event, registry) for event in events],
+        "trace": [
+            {"rule": rule, "version": version, "verdict": ("allow", "hold", "deny")[verdict]}
+            for rule, version, verdict in receipt.trace
+        ],
+        "time": time_text(services.header(height).time_ms),
+    }
+
+
+def _events_of(services: Services, height: int, receipt: Receipt) -> list[bytes]:
+    if not receipt.event_count:
+        return []
+    events = services.chain.events_at(height)
+    return events[receipt.first_event : receipt.first_event + receipt.event_count]
+
+
+def final_transaction(services: Services, place: tuple[int, int]) -> Json:
+    """Return a final transaction with its receipt."""
+    height, index = place
+    packed = services.chain.blocks.block(height)
+    if packed is None:
+        raise NotFound(f"block {height}")
+    block = Block.unpack(packed)
+    transaction = decode_transaction(block.transactions[index])
+    return {
+        **transaction_json(transaction, services.chain.registry),
+        "status": "final",
+        "height": height,
+        "index": index,
+        "receipt": receipt_json(services, height, index),
+    }

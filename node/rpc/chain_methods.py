@@ -1,0 +1,321 @@
+"""chain_*, asset_*, consensus_*: what is final, which assets there are, where agreement stands."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import trio
+from pydantic import Field, model_validator
+
+from clawpurse.ledger.address import authority_text
+from clawpurse.ledger.blocks import Block
+from clawpurse.ledger.errors import Malformed, NotFound
+from clawpurse.ledger.kernel.records import supply_key, unpack_supply
+from clawpurse.ledger.module_api import KERNEL
+from clawpurse.ledger.rules import time_text
+from clawpurse.ledger.transactions import decode_transaction
+from clawpurse.modules.assets.chain import Asset as AssetRecord
+from clawpurse.modules.assets.chain import get_asset, list_assets
+from clawpurse.modules.kit.web.errors import INVALID_PARAMS, NOT_FOUND, PRUNED, RpcError
+from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.node.rpc.services import Services
+from clawpurse.node.rpc.values import (
+    Asset,
+    Hash,
+    Height,
+    HexBytes,
+    Limit,
+    certificate_json,
+    header_json,
+    hex_of,
+    transaction_json,
+)
+
+PATH_BYTES_MAX: Final = 256
+Json = dict[str, Any]
+
+
+class BlockParams(Params):
+    """Parameters of chain_getBlock: exactly one of height and hash."""
+
+    height: Height | None = Field(None, description="The block's height, from 1")
+    hash: Hash | None = Field(None, description="The block's id")
+    transactions: str = Field("ids", pattern="^(ids|full)$", description="ids or full")
+
+    @model_validator(mode="after")
+    def _one(self) -> BlockParams:
+        if (self.height is None) == (self.hash is None):
+            raise ValueError("name the block by height or by hash")
+        return self
+
+
+class ProofParams(Params):
+    """Parameters of chain_getProof: a kernel key, or a module's tree and path."""
+
+    key: HexBytes | None = Field(None, description="A raw key of the tree `kernel`")
+    module: str | None = Field(None, max_length=32, description="The tree, such as `assets`")
+    path: HexBytes | None = Field(None, description="A raw key of that tree")
+    at_height: Height | None = Field(None, description="After which block; the newest if left out")
+
+    @model_validator(mode="after")
+    def _one(self) -> ProofParams:
+        if (self.key is None) == (self.path is None):
+            raise ValueError("name key, or module and path")
+        if self.path is not None and self.module is None:
+            raise ValueError("a path needs its module")
+        return self
+
+
+class AssetParams(Params):
+    """Parameters that name an asset."""
+
+    asset: Asset = Field(description="The asset's name")
+
+
+class AssetListParams(Params):
+    """Parameters of asset_list."""
+
+    limit: Limit = Field(50, description="At most so many")
+    cursor: str | None = Field(None, max_length=32, description="nextCursor of the page before")
+
+
+class ChainMethods:
+    """See the module."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def methods(self) -> list[Method]:
+        """Return the definitions."""
+        missing = (NOT_FOUND,)
+        return [
+            Method("chain_getStatus", "Where this node and its chain stand", self.status),
+            Method(
+                "chain_getBlock",
+                "A final block by height or hash",
+                self.block,
+                BlockParams,
+                errors=(NOT_FOUND, PRUNED),
+                cost=5,
+            ),
+            Method(
+                "chain_getProof",
+                "A state value with the proof that it is (or is not) there",
+                self.proof,
+                ProofParams,
+                errors=(NOT_FOUND, PRUNED),
+                cost=20,
+            ),
+            Method(
+                "chain_getParameters", "The consensus parameters in force", self.parameters
+            ),
+            Method("chain_getGenesis", "The genesis, as JSON and as bytes", self.genesis, cost=5),
+            Method("asset_get", "One asset", self.asset, AssetParams, errors=missing),
+            Method("asset_list", "All assets, oldest first", self.assets, AssetListParams, cost=5),
+            Method("asset_getSupply", "What exists of an asset", self.supply, AssetParams,
+                   errors=missing),
+            Method("consensus_getState", "Where agreement on the next block stands", self.state),
+            Method(
+                "consensus_getAuthorities",
+                "The authorities of the next block, and who signed the newest",
+                self.authorities,
+            ),
+        ]  # fmt: skip
+
+    def status(self, _params: NoParams, _context: Context) -> Json:
+        """chain_getStatus."""
+        services, tip = self._services, self._services.chain.tip
+        progress = services.sync.progress
+        return {
+            "chainId": services.chain.genesis.chain_id,
+            "genesisHash": hex_of(services.chain.genesis.hash),
+            "height": tip.height,
+            "hash": hex_of(tip.block_id),
+            "time": time_text(tip.time_ms),
+            "timeMs": tip.time_ms,
+            "stateRoot": hex_of(services.chain.state.state_root),
+            "syncing": services.sync.syncing,
+            "behind": progress.behind,
+            "peers": services.network.count,
+            "authorities": len(services.chain.authorities),
+            "version": services.version,
+            "testNetwork": services.chain.genesis.test_network,
+        }
+
+    def block(self, params: BlockParams, _context: Context) -> Json:
+        """chain_getBlock."""
+        blocks = self._services.chain.blocks
+        height = params.height
+        if params.hash is not None:
+            height = blocks.height_of(params.hash)
+            if height is None:
+                raise NotFound(f"block {hex_of(params.hash)}")
+        assert height is not None
+        packed, certificate = blocks.block(height) if height else None, blocks.certificate(height)
+        if packed is None or certificate is None:
+            raise NotFound(f"block {height}")
+        block = Block.unpack(packed)
+        registry = self._services.chain.registry
+        decoded = [decode_transaction(raw) for raw in block.transactions]
+        shown: list[Any] = (
+            [hex_of(item.tx_id) for item in decoded]
+            if params.transactions == "ids"
+            else [transaction_json(item, registry) for item in decoded]
+        )
+        return {
+            "header": header_json(block.header),
+            "transactions": shown,
+            "certificate": certificate_json(certificate),
+            "receiptsRoot": hex_of(block.header.receipts_root),
+        }
+
+    async def proof(self, params: ProofParams, _context: Context) -> Json:
+        """chain_getProof."""
+        chain = self._services.chain
+        tree = params.module or KERNEL
+        key = params.key if params.key is not None else params.path
+        assert key is not None
+        if not 1 <= len(key) <= PATH_BYTES_MAX:
+            raise Malformed("path", f"is {len(key)} bytes, 1…{PATH_BYTES_MAX} are allowed")
+        if tree not in {name for name, _ in chain.registry.trees}:
+            raise NotFound(f"module {tree}")
+        height = chain.height if params.at_height is None else params.at_height
+        if height == 0:
+            raise RpcError(NOT_FOUND, "genesis has no header; proofs begin at block 1")
+        if height == chain.height:
+            value, proof = chain.state.get(tree, key), chain.state.prove(tree, key)
+            return self._proven(height, tree, key, value, proof)
+        view = chain.state.at_height(height, proofs=True)
+        try:
+            for _ in view.steps():
+                await trio.lowlevel.checkpoint()
+            value, proof = view.get(tree, key), view.prove(tree, key)
+        finally:
+            view.close()
+        return self._proven(height, tree, key, value, proof)
+
+    def _proven(
+        self, height: int, tree: str, key: bytes, value: bytes | None, proof: bytes
+    ) -> Json:
+        certificate = self._services.chain.blocks.certificate(height)
+        if certificate is None:
+            raise NotFound(f"block {height}")
+        return {
+            "module": tree,
+            "key": hex_of(key),
+            "value": None if value is None else hex_of(value),
+            "proof": hex_of(proof),
+            "header": header_json(self._services.header(height)),
+            "certificate": certificate_json(certificate),
+        }
+
+    def parameters(self, _params: NoParams, _context: Context) -> Json:
+        """chain_getParameters."""
+        params = self._services.chain.params
+        values = {name: getattr(params, name) for name in params.__dataclass_fields__}
+        return {"parameters": values, "hash": hex_of(params.hash), "raw": hex_of(params.pack())}
+
+    def genesis(self, _params: NoParams, _context: Context) -> Json:
+        """chain_getGenesis."""
+        genesis = self._services.chain.genesis
+        return {
+            "genesisHash": hex_of(genesis.hash),
+            "json": genesis.to_json(),
+            "raw": hex_of(genesis.packed),
+        }
+
+    def asset(self, params: AssetParams, _context: Context) -> Json:
+        """asset_get."""
+        found = get_asset(self._services.chain.reader, params.asset)
+        if found is None:
+            raise NotFound(f"asset {params.asset}")
+        return self._asset_json(found)
+
+    def _asset_json(self, asset: AssetRecord) -> Json:
+        return {
+            "asset": asset.name,
+            "decimals": asset.decimals,
+            "title": asset.title,
+            "supply": str(self._supply(asset.name)),
+        }
+
+    def _supply(self, asset: str) -> int:
+        data = self._services.chain.reader.get(KERNEL, supply_key(asset))
+        if data is None:
+            raise NotFound(f"asset {asset}")
+        return unpack_supply(data)
+
+    def assets(self, params: AssetListParams, _context: Context) -> Json:
+        """asset_list."""
+        start = 0
+        if params.cursor is not None:
+            if not (params.cursor.isascii() and params.cursor.isdigit()):
+                raise RpcError(INVALID_PARAMS, "cursor is not one that this API gave")
+            start = min(int(params.cursor), 2**31)
+        found = list_assets(self._services.chain.reader, start, params.limit + 1)
+        page = found[: params.limit]
+        more = len(found) > params.limit
+        return {
+            "assets": [self._asset_json(asset) for asset in page],
+            "nextCursor": str(start + params.limit) if more else None,
+        }
+
+    def supply(self, params: AssetParams, _context: Context) -> Json:
+        """asset_getSupply."""
+        found = get_asset(self._services.chain.reader, params.asset)
+        if found is None:
+            raise NotFound(f"asset {params.asset}")
+        return {
+            "asset": params.asset,
+            "supply": str(self._supply(params.asset)),
+            "decimals": found.decimals,
+            "height": self._services.chain.height,
+        }
+
+    def state(self, _params: NoParams, _context: Context) -> Json:
+        """consensus_getState."""
+        machine = self._services.engine.machine
+        state = machine.state
+        return {
+            "height": state.height,
+            "round": state.round,
+            "step": state.step_name,
+            "waiting": state.waiting,
+            "proposer": None if state.proposer is None else authority_text(state.proposer),
+            "lockedValue": _maybe(state.locked_value),
+            "lockedRound": state.locked_round,
+            "validValue": _maybe(state.valid_value),
+            "validRound": state.valid_round,
+            "votes": [
+                {"round": round_, "prevotes": hex_of(prevotes), "precommits": hex_of(precommits)}
+                for round_, prevotes, precommits in state.votes
+            ],
+            "signing": self._services.engine.may_sign,
+            "evidenceSeen": self._services.engine.evidence_count,
+        }
+
+    def authorities(self, _params: NoParams, _context: Context) -> Json:
+        """consensus_getAuthorities."""
+        chain = self._services.chain
+        signed: frozenset[bytes] = frozenset()
+        if chain.tip.certificate is not None:
+            raw = certificate_json(chain.tip.certificate)["signers"]
+            signed = frozenset(chain.authorities.signers(bytes.fromhex(raw[2:])) or ())
+        return {
+            "height": chain.height + 1,
+            "hash": hex_of(chain.authorities.hash),
+            "quorum": chain.authorities.quorum_size,
+            "authorities": [
+                {
+                    "authority": authority_text(key),
+                    "publicKey": hex_of(key),
+                    # Certificates hold the first quorum only: absence proves nothing.
+                    "inNewestCertificate": key in signed,
+                }
+                for key in chain.authorities
+            ],
+        }
+
+
+def _maybe(value: bytes | None) -> str | None:
+    return None if value is None else hex_of(value)

@@ -1,0 +1,166 @@
+"""The node's two HTTP ports: JSON-RPC with health and status page, and metrics."""
+
+from __future__ import annotations
+
+import html
+from typing import Final
+
+from clawpurse.ledger.rules import time_text
+from clawpurse.modules.kit.web.app import App
+from clawpurse.modules.kit.web.guard import LOCAL_HOSTS, Access, Budgets, RefusalLog, Token
+from clawpurse.modules.kit.web.jsonrpc import Dispatcher, encode_json
+from clawpurse.modules.kit.web.limits import Limits
+from clawpurse.modules.kit.web.messages import Request, Response
+from clawpurse.modules.kit.web.openrpc import discover_method, openrpc_document
+from clawpurse.modules.kit.web.subscriptions import Subscriptions
+from clawpurse.node.metrics import CONTENT_TYPE, Metrics
+from clawpurse.node.rpc.account_methods import AccountMethods
+from clawpurse.node.rpc.chain_methods import ChainMethods
+from clawpurse.node.rpc.node_methods import NodeMethods
+from clawpurse.node.rpc.services import Services
+from clawpurse.node.rpc.streams import topics
+from clawpurse.node.rpc.transaction_methods import TransactionMethods
+
+HTML: Final = "text/html; charset=utf-8"
+CONTENT_POLICY: Final = (
+    "Content-Security-Policy",
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+)
+# A burst of one second's budget twice over: a wallet that opens a page full of panels.
+BUDGET_BURST_SECONDS: Final = 2
+
+
+def build_dispatcher(
+    services: Services, refusals: RefusalLog, limits: Limits, metrics: Metrics
+) -> Dispatcher:
+    """Return the dispatcher with every method of this node, discovery and subscriptions."""
+    methods = [
+        *ChainMethods(services).methods(),
+        *TransactionMethods(services).methods(),
+        *AccountMethods(services).methods(),
+        *NodeMethods(services).methods(),
+        *Subscriptions(topics(services)).methods(),
+    ]
+    methods.append(discover_method(methods, title=TITLE, version=services.version))
+    rate = services.config.rpc_cost_per_second
+    return Dispatcher(
+        methods,
+        log=refusals,
+        limits=limits,
+        budgets=Budgets(rate, rate * BUDGET_BURST_SECONDS),
+        observer=metrics.observe_call,
+    )
+
+
+def build_rpc_app(
+    services: Services, token: str, refusals: RefusalLog, limits: Limits, metrics: Metrics
+) -> App:
+    """Return the application of the JSON-RPC port."""
+    config = services.config
+    dispatcher = build_dispatcher(services, refusals, limits, metrics)
+    document = encode_json(
+        openrpc_document(dispatcher.methods.values(), title=TITLE, version=services.version)
+    )
+    pages = Pages(services)
+    return App(
+        log=refusals,
+        dispatcher=dispatcher,
+        routes={
+            ("GET", "/"): pages.status,
+            ("GET", "/healthz"): pages.alive,
+            ("GET", "/readyz"): pages.ready,
+            ("GET", "/openrpc.json"): lambda _request: Response(200, document),
+            ("GET", "/status.css"): pages.style,
+        },
+        access=Access(
+            hosts=LOCAL_HOSTS | frozenset(config.allowed_hosts),
+            origins=frozenset(origin.lower() for origin in config.allowed_origins),
+            tokens=(Token(token),),
+        ),
+        limits=limits,
+    )
+
+
+def build_metrics_app(metrics: Metrics, refusals: RefusalLog, limits: Limits) -> App:
+    """Return the application of the metrics port."""
+
+    def exposition(_request: Request) -> Response:
+        return Response(200, metrics.exposition(), CONTENT_TYPE)
+
+    return App(log=refusals, routes={("GET", "/metrics"): exposition}, limits=limits)
+
+
+class Pages:
+    """What a browser or a probe gets: health, and a status page until there is a dashboard."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def alive(self, _request: Request) -> Response:
+        """GET /healthz: the loop answers."""
+        return Response(200, b'{"alive":true}')
+
+    def ready(self, _request: Request) -> Response:
+        """GET /readyz: 200 when this node can be relied on, else 503 with the reasons."""
+        problems = self._services.health()
+        body = encode_json({"ready": not problems, "problems": problems})
+        return Response(503 if problems else 200, body)
+
+    def style(self, _request: Request) -> Response:
+        """GET /status.css."""
+        return Response(200, STYLE.encode(), "text/css; charset=utf-8")
+
+    def status(self, _request: Request) -> Response:
+        """GET /: one page that says how things are."""
+        services = self._services
+        problems = services.health()
+        tip = services.chain.tip
+        age_s = max(0, services.clock.now_ms() - tip.time_ms) / 1000
+        sentence = (
+            "This node is ready. Payments sent here become final."
+            if not problems
+            else "Not ready: " + "; ".join(problems) + "."
+        )
+        rows = [
+            ("Network", services.chain.genesis.chain_id),
+            ("Genesis", "0x" + services.chain.genesis.hash.hex()),
+            ("Block", f"{tip.height}, final, {time_text(tip.time_ms)} ({age_s:,.1f} s ago)"),
+            ("State root", "0x" + services.chain.state.state_root.hex()),
+            ("Authorities", str(len(services.chain.authorities))),
+            ("Peers", str(services.network.count)),
+            ("Pending", str(services.pool.status().transactions)),
+            ("Behind", str(services.sync.progress.behind)),
+            ("Node", f"{services.config.name}, {services.network.node_id}"),
+            ("Version", services.version),
+        ]
+        cells = "".join(
+            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+            for name, value in rows
+        )
+        mark = "✓" if not problems else "!"
+        page = PAGE.format(
+            title=html.escape(services.chain.genesis.chain_id),
+            sentence=html.escape(f"{mark} {sentence}"),
+            rows=cells,
+            call=html.escape("clawpurse rpc chain_getStatus"),
+        )
+        return Response(200, page.encode(), HTML, (CONTENT_POLICY,))
+
+
+TITLE: Final = "ClawPurse node"
+PAGE: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8">'
+    '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    '<title>{title}</title><link rel="stylesheet" href="/status.css">'
+    "<h1>ClawPurse {title}</h1><p>{sentence}</p><table>{rows}</table>"
+    "<p>The same by JSON-RPC: <code>{call}</code></p></html>"
+)
+STYLE: Final = (
+    ":root{color-scheme:light dark;--bg:#f6f7f9;--text:#16202b;--muted:#55616e}"
+    "@media(prefers-color-scheme:dark){:root{--bg:#0f1419;--text:#e6ebf0;--muted:#a3afbb}}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
+    "background:var(--bg);color:var(--text)}"
+    "th{text-align:left;font-weight:400;color:var(--muted);padding-right:1rem;"
+    "vertical-align:top}td{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}"
+)

@@ -1,0 +1,269 @@
+"""How values look in JSON-RPC: accounts bech32m, bytes `0x…`, amounts as strings, times RFC 3339.
+
+Parameter types parse at the edge, once; result functions turn ledger values into JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final
+
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
+from clawpurse.ledger.address import account_from_text, account_text, authority_text
+from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.blocks import Event, Header, Receipt
+from clawpurse.ledger.codec import Wire
+from clawpurse.ledger.errors import Code, Malformed, Refused
+from clawpurse.ledger.module_api import FieldType, Registry
+from clawpurse.ledger.params import asset_name
+from clawpurse.ledger.rules import sentence, time_text
+from clawpurse.ledger.transactions import TX_BYTES_MAX, Body, Role, Transaction
+
+HEX_PATTERN: Final = "^0x([0-9a-f]{2})*$"
+ROLE_NAMES: Final = {Role.SENDER: "sender", Role.PAYER: "payer", Role.APPROVER: "approver"}
+
+
+def _refusing(parse: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Let a parser's `Malformed` be what pydantic reports."""
+
+    def parsed(value: Any) -> Any:
+        try:
+            return parse(value)
+        except Malformed as err:
+            raise ValueError(err.problem) from None
+
+    return parsed
+
+
+def octets(value: Any) -> bytes:
+    """Read `0x` hexadecimal of any length. Raises ValueError."""
+    if not isinstance(value, str) or not value.startswith("0x") or len(value) % 2:
+        raise ValueError("is not 0x and pairs of hexadecimal digits")
+    try:
+        return bytes.fromhex(value[2:])
+    except ValueError:
+        raise ValueError("is not 0x and pairs of hexadecimal digits") from None
+
+
+def _digest(value: Any) -> bytes:
+    data = octets(value)
+    if len(data) != 32:
+        raise ValueError(f"is {len(data)} bytes, 32 are required")
+    return data
+
+
+def _account(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError("is not a string")
+    return account_from_text(value)
+
+
+HexBytes = Annotated[
+    bytes, BeforeValidator(octets), WithJsonSchema({"type": "string", "pattern": HEX_PATTERN})
+]
+Hash = Annotated[
+    bytes,
+    BeforeValidator(_digest),
+    WithJsonSchema({"type": "string", "pattern": "^0x[0-9a-f]{64}$"}),
+]
+Account = Annotated[
+    bytes,
+    BeforeValidator(_refusing(_account)),
+    WithJsonSchema({"type": "string", "pattern": "^claw1[02-9ac-hj-np-z]{58}$"}),
+]
+Asset = Annotated[
+    str,
+    BeforeValidator(_refusing(lambda value: asset_name(value, "asset"))),
+    WithJsonSchema({"type": "string", "pattern": "^[A-Z][A-Z0-9.]{0,15}$"}),
+]
+SignedTx = Annotated[
+    bytes,
+    BeforeValidator(octets),
+    WithJsonSchema({"type": "string", "pattern": HEX_PATTERN, "maxLength": 2 * TX_BYTES_MAX + 2}),
+]
+Height = Annotated[int, Field(ge=0, le=2**64 - 1)]
+Limit = Annotated[int, Field(ge=1, le=500)]
+
+
+def hex_of(data: bytes) -> str:
+    """Return `0x` hexadecimal."""
+    return "0x" + data.hex()
+
+
+def parse_position(cursor: str) -> tuple[int, int]:
+    """Read a cursor `height.index`. Raises `Malformed`."""
+    height, separator, index = cursor.partition(".")
+    if separator and height.isascii() and height.isdigit() and index.isascii() and index.isdigit():
+        place = int(height), int(index)
+        if place[0] < 2**64 and place[1] < 2**32:
+            return place
+    raise Malformed("cursor", "is not one that this API gave")
+
+
+def position_text(position: tuple[int, int]) -> str:
+    """Return the cursor of a place."""
+    return f"{position[0]}.{position[1]}"
+
+
+def header_json(header: Header) -> dict[str, Any]:
+    """Return a header."""
+    return {
+        "version": header.version,
+        "chainId": header.chain_id,
+        "genesisHash": hex_of(header.genesis_hash),
+        "recoveryEpoch": header.recovery_epoch,
+        "height": header.height,
+        "hash": hex_of(header.block_id),
+        "time": time_text(header.time_ms),
+        "timeMs": header.time_ms,
+        "firstRound": header.first_round,
+        "proposer": authority_text(header.proposer),
+        "parentHash": hex_of(header.parent_id),
+        "parentCertificateHash": hex_of(header.parent_certificate_hash),
+        "transactionsRoot": hex_of(header.transactions_root),
+        "receiptsRoot": hex_of(header.receipts_root),
+        "eventsRoot": hex_of(header.events_root),
+        "evidenceRoot": hex_of(header.evidence_root),
+        "stateRoot": hex_of(header.state_root),
+        "authoritiesHash": hex_of(header.authorities_hash),
+        "nextAuthoritiesHash": hex_of(header.next_authorities_hash),
+        "paramsHash": hex_of(header.params_hash),
+        "costUsed": header.cost_used,
+        "raw": hex_of(header.pack()),
+    }
+
+
+def certificate_json(packed: bytes) -> dict[str, Any]:
+    """Return a certificate: who decided a block, as a bitmap of the sorted set."""
+    certificate = Certificate.unpack(packed)
+    return {
+        "height": certificate.height,
+        "round": certificate.round,
+        "blockId": hex_of(certificate.decided_id),
+        "signers": hex_of(certificate.signers),
+        "signatures": [hex_of(item) for item in certificate.signatures],
+        "raw": hex_of(packed),
+    }
+
+
+def body_json(body: Body, registry: Registry) -> dict[str, Any]:
+    """Return a transaction's body, actions with their fields by name."""
+    return {
+        "chainId": body.chain_id,
+        "genesisHash": hex_of(body.genesis_hash),
+        "sender": account_text(body.sender),
+        "lane": body.lane,
+        "sequence": body.sequence,
+        "attempt": body.attempt,
+        "validUntil": time_text(body.valid_until_ms),
+        "validUntilMs": body.valid_until_ms,
+        "heightMax": body.height_max,
+        "fee": str(body.fee),
+        "payer": None if body.payer is None else account_text(body.payer),
+        "actions": [_action_json(action.name, action.fields, registry) for action in body.actions],
+        "memo": hex_of(body.memo),
+        "memoText": _memo_text(body.memo),
+        "idempotencyKey": None if body.idempotency_key is None else hex_of(body.idempotency_key),
+    }
+
+
+def _memo_text(memo: bytes) -> str | None:
+    """Return the memo as text if it is printable UTF-8; pages and terminals show only that."""
+    try:
+        text = memo.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return text if text.isprintable() else None
+
+
+def _action_json(name: str, fields: list[Wire], registry: Registry) -> dict[str, Any]:
+    action = registry.actions.get(name)
+    if action is None:
+        return {"name": name, "fields": None, "raw": [_plain(item) for item in fields]}
+    shown = {}
+    for spec, value in zip(action.fields, action.read(fields), strict=True):
+        shown[spec.name] = _field_json(spec.type, value)
+    return {"name": name, "fields": shown}
+
+
+def _field_json(kind: FieldType, value: Any) -> Any:
+    if value is None:
+        return None
+    if kind is FieldType.ACCOUNT:
+        return account_text(value)
+    if kind is FieldType.AMOUNT:
+        return str(value)
+    if kind is FieldType.TIME:
+        return time_text(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return hex_of(value)
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def transaction_json(transaction: Transaction, registry: Registry) -> dict[str, Any]:
+    """Return a signed transaction with both ids."""
+    return {
+        "txId": hex_of(transaction.tx_id),
+        "wtxId": hex_of(transaction.wtx_id),
+        **body_json(transaction.body, registry),
+        "witness": [
+            {
+                "role": ROLE_NAMES[Role(entry.role)],
+                "account": account_text(entry.account),
+                "publicKey": hex_of(entry.public_key),
+                "signature": hex_of(entry.signature),
+            }
+            for entry in transaction.witness
+        ],
+        "raw": hex_of(transaction.raw),
+    }
+
+
+def code_label(code: int) -> str:
+    """Return the name of a receipt's code; the number for one that this software lacks."""
+    try:
+        return Code(code).label
+    except ValueError:
+        return str(code)
+
+
+def reason_of(
+    receipt: Receipt, registry: Registry, decimals_of: Callable[[str], int | None]
+) -> str | None:
+    """Return the sentence of a failed receipt, None for a successful one."""
+    if receipt.code == Code.OK:
+        return None
+    rule = registry.rules.get(receipt.rule)
+    if rule is None:
+        return receipt.rule
+    return sentence(rule, receipt.facts, lambda asset: decimals_of(asset) or 0)
+
+
+def event_json(event: Event, registry: Registry) -> dict[str, Any]:
+    """Return an event with its data by name."""
+    names = registry.events.get(event.kind, ())
+    data: dict[str, Any] = {}
+    for index, value in enumerate(event.data):
+        name = names[index] if index < len(names) else str(index)
+        data[name] = str(value) if name in _AMOUNT_NAMES else _plain(value)
+    return {
+        "kind": event.kind,
+        "transaction": event.transaction,
+        "accounts": [account_text(account) for account in event.accounts],
+        "data": data,
+    }
+
+
+_AMOUNT_NAMES: Final = ("amount", "deposit")
+
+
+def refusal_json(error: Refused) -> dict[str, Any]:
+    """Return a refusal as receipts show it."""
+    return {"code": error.code.label, "rule": error.rule, "reason": error.reason}

@@ -1,0 +1,268 @@
+"""Gossip of consensus messages with retransmission (R16), and the question before signing (R24).
+
+Messages go to every peer that takes part. Each participant says regularly where it stands and
+which votes it holds; whoever has more sends exactly what is lacking, its own votes or another's.
+So a lost connection or a missing link delays agreement and never stops it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import trio
+
+from clawpurse.consensus.inputs import CertificateReceived, Input, ProposalReceived, VoteReceived
+from clawpurse.consensus.timeouts import TimeoutParams
+from clawpurse.ledger import crypto
+from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.agreement.envelope import Message, pack_message, unpack_message
+from clawpurse.ledger.agreement.messages import Proposal, Vote
+from clawpurse.ledger.agreement.signbytes import Kind
+from clawpurse.ledger.errors import OperatorError
+from clawpurse.node import messages
+from clawpurse.node.bodies import Bodies
+from clawpurse.node.chain import Chain
+from clawpurse.node.clock import Clock
+from clawpurse.node.engine import Engine
+from clawpurse.node.messages import ConsensusKind, Have, ProposalKind
+from clawpurse.node.signer import Signer
+
+# How often participants say what they hold. Votes are a hundred bytes; this bounds how long a
+# lost one delays a round.
+HAVE_PERIOD_S: Final = 0.3
+# Proposals of the height in progress that are kept to be relayed.
+PROPOSALS_KEPT: Final = 8
+log = logging.getLogger("clawpurse.consensus")
+
+
+class Outbox(Protocol):
+    """How this file reaches peers."""
+
+    def peers(self) -> Sequence[bytes]:
+        """Return the ids of connected peers."""
+
+    def send_consensus(self, peer: bytes, kind: ConsensusKind, payload: bytes) -> bool:
+        """Queue a message on the consensus channel."""
+
+    def send_proposal(self, peer: bytes, kind: ProposalKind, payload: bytes) -> bool:
+        """Queue a message on the proposals channel."""
+
+
+class VoteGossip:
+    """Consensus messages between this node's engine and its peers."""
+
+    def __init__(
+        self,
+        chain: Chain,
+        bodies: Bodies,
+        domain: Domain,
+        clock: Clock,
+        outbox: Outbox,
+        signer: Signer | None,
+    ) -> None:
+        self._chain = chain
+        self._bodies = bodies
+        self._domain = domain
+        self._clock = clock
+        self._outbox = outbox
+        self._signer = signer
+        self._participants: dict[bytes, Have] = {}
+        self._proposals: dict[tuple[int, int], Proposal] = {}
+        self._answered: dict[bytes, None] = {}
+        self._gate = trio.Event()
+        self._engine: Engine | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Say which engine this speaks for; once, before anything else."""
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that this speaks for."""
+        assert self._engine is not None
+        return self._engine
+
+    @property
+    def _takes_part(self) -> bool:
+        return self._signer is not None and self._signer.public_key in self._chain.authorities
+
+    # -- outwards
+
+    def broadcast(self, message: Message) -> None:
+        """Send a message to every participant, a proposal together with its compact body."""
+        payload = pack_message(message)
+        if isinstance(message, Proposal):
+            self._keep(message)
+        for peer in self._participants:
+            self._send(peer, message, payload)
+
+    def _send(self, peer: bytes, message: Message, payload: bytes) -> None:
+        self._outbox.send_consensus(peer, ConsensusKind.MESSAGE, payload)
+        if isinstance(message, Proposal):
+            compact = self._bodies.compact(message.block_id)
+            if compact is not None:
+                self._outbox.send_proposal(peer, ProposalKind.COMPACT, compact)
+
+    def _keep(self, proposal: Proposal) -> None:
+        self._proposals.pop((proposal.height, proposal.round), None)
+        self._proposals[proposal.height, proposal.round] = proposal
+        while len(self._proposals) > PROPOSALS_KEPT:
+            del self._proposals[next(iter(self._proposals))]
+
+    def connected(self, peer: bytes) -> None:
+        """Say to a new peer where this node stands; ask what it knows of our votes."""
+        if self._takes_part:
+            self._outbox.send_consensus(peer, ConsensusKind.HAVE, self._have().pack())
+            if not self.engine.may_sign and self._signer is not None:
+                wanted = messages.pack_id(self._signer.public_key)
+                self._outbox.send_consensus(peer, ConsensusKind.OWN_VOTES_WANTED, wanted)
+
+    def forget_peer(self, peer: bytes) -> None:
+        """A peer is gone."""
+        self._participants.pop(peer, None)
+
+    def _have(self) -> Have:
+        machine = self.engine.machine
+        votes, round_ = machine.votes, machine.round
+        height = max(1, machine.height)
+        if votes is None:
+            return Have(height, 0, False, b"", b"")
+        return Have(
+            height,
+            round_,
+            (height, round_) in self._proposals,
+            votes.bitmap(Kind.PREVOTE, round_),
+            votes.bitmap(Kind.PRECOMMIT, round_),
+        )
+
+    async def run(self) -> None:
+        """Say regularly what this node holds, until cancelled."""
+        while True:
+            if self._takes_part:
+                payload = self._have().pack()
+                for peer in self._outbox.peers():
+                    self._outbox.send_consensus(peer, ConsensusKind.HAVE, payload)
+            await trio.sleep(HAVE_PERIOD_S)
+
+    # -- inwards
+
+    async def on_message(self, peer: bytes, kind: ConsensusKind, payload: bytes) -> None:
+        """Take or answer a message of the consensus channel. Raises `Malformed`."""
+        match kind:
+            case ConsensusKind.MESSAGE:
+                await self._take(peer, unpack_message(payload))
+            case ConsensusKind.HAVE:
+                self._repair(peer, Have.unpack(payload))
+            case ConsensusKind.OWN_VOTES_WANTED:
+                found = self._votes_of(messages.unpack_id(payload))
+                answer = messages.pack_own_votes(found)
+                self._outbox.send_consensus(peer, ConsensusKind.OWN_VOTES, answer)
+            case ConsensusKind.OWN_VOTES:
+                self._learn(peer, messages.unpack_own_votes(payload))
+
+    async def _take(self, peer: bytes, message: Message) -> None:
+        event: Input
+        if isinstance(message, Proposal):
+            event = ProposalReceived(message, self._timely(message))
+            if message.height == self.engine.machine.height:
+                self._keep(message)
+        elif isinstance(message, Vote):
+            event = VoteReceived(message)
+        else:
+            event = CertificateReceived(message)
+        await self.engine.deliver(event, peer)
+
+    def _timely(self, proposal: Proposal) -> bool:
+        """Judge a fresh proposal's time, once, at receipt (R20)."""
+        if proposal.valid_round != -1:
+            return True
+        return TimeoutParams.of(self._chain.params).timely(
+            block_time_ms=proposal.header.time_ms,
+            received_ms=self._clock.now_ms(),
+            round_=proposal.round,
+        )
+
+    def _repair(self, peer: bytes, have: Have) -> None:
+        """Send a participant what it lacks of the height in progress."""
+        self._participants[peer] = have
+        machine = self.engine.machine
+        votes = machine.votes
+        if votes is None or have.height != machine.height:
+            return
+        lacking: list[Message] = []
+        if machine.round > have.round:
+            entry = votes.round_certificate(machine.height, machine.round)
+            if entry is not None:
+                lacking.append(entry)
+        proposal = self._proposals.get((have.height, have.round))
+        if proposal is not None and not have.has_proposal:
+            lacking.append(proposal)
+        lacking.extend(votes.lacking(Kind.PREVOTE, have.round, have.prevotes))
+        lacking.extend(votes.lacking(Kind.PRECOMMIT, have.round, have.precommits))
+        for message in lacking:
+            self._send(peer, message, pack_message(message))
+
+    # -- before signing (R24)
+
+    def _votes_of(self, authority: bytes) -> list[Vote]:
+        """Return the highest votes that an authority was seen to sign, each verifiable."""
+        found: list[Vote] = []
+        packed = self._chain.tip.certificate
+        if packed is not None:
+            certificate = Certificate.unpack(packed)
+            members = self._chain.authorities.signers(certificate.signers) or ()
+            if authority in members:
+                found.append(
+                    Vote(
+                        Kind.PRECOMMIT,
+                        certificate.height,
+                        certificate.round,
+                        certificate.block_id,
+                        authority,
+                        certificate.signatures[members.index(authority)],
+                    )
+                )
+        votes = self.engine.machine.votes
+        if votes is not None:
+            current = [vote for vote in votes if vote.authority == authority]
+            found.extend(sorted(current, key=lambda vote: (vote.round, vote.kind)))
+        return found[-messages.OWN_VOTES_MAX :]
+
+    def _learn(self, peer: bytes, votes: list[Vote]) -> None:
+        """Refuse to start signing when a peer shows a vote of ours that we do not remember."""
+        signer = self._signer
+        if signer is None or self.engine.may_sign:
+            return
+        for vote in votes:
+            position = (vote.height, vote.round, int(vote.kind))
+            if vote.authority != signer.public_key or position <= signer.watermark.order:
+                continue
+            if vote.verifies(self._domain, crypto.verify):
+                raise OperatorError(
+                    f"A vote of this authority at height {vote.height} is not in its signing "
+                    "state.",
+                    "The state was rolled back, or another process signs with the same key.",
+                    f"stop the other process, then start with --signer-floor {vote.height + 1}",
+                )
+        self._answered[peer] = None
+        if len(self._answered) >= self._chain.authorities.honest_size:
+            self._gate.set()
+
+    async def open_gate(self, on_waiting: Callable[[], None] = lambda: None) -> None:
+        """Let the engine sign once f + 1 peers have answered, after a restart not before a round.
+
+        A network of one authority has nobody to ask. Waits as long as it takes.
+        """
+        signer = self._signer
+        if signer is None:
+            return
+        if len(self._chain.authorities) > 1:
+            on_waiting()
+            if signer.watermark.counter > 0:
+                await trio.sleep(TimeoutParams.of(self._chain.params).rebroadcast_ms(0) / 1000)
+            await self._gate.wait()
+        await self.engine.allow_signing()
+        log.info("signing begins", extra={"authority": signer.public_key.hex()})
