@@ -31,7 +31,8 @@ from clawpurse.wallet.proofs import ProvenPayment, check_payment_proof
 # A receipt with the genesis of a large consortium in its proof.
 DOCUMENT_BYTES_MAX: Final = 256_000_000
 # Data fields of events that are amounts: strings in JSON, because 2^53 is not enough.
-_AMOUNT_NAMES: Final = ("amount", "deposit", "fee")
+_AMOUNT_NAMES: Final = ("amount", "deposit")
+_VERDICTS: Final = ("allow", "hold", "deny")
 # How much of an id must be given before it is looked up; EXPERIENCE shows twelve digits.
 _PREFIX_CHARS_MIN: Final = 6
 
@@ -57,10 +58,10 @@ def code_name(code: int) -> str:
         return str(code)
 
 
-def reason_of(receipt: Receipt, registry: Registry, decimals: Mapping[str, int]) -> str:
-    """Return in a sentence why a transaction failed; empty when it did not."""
+def reason_of(receipt: Receipt, registry: Registry, decimals: Mapping[str, int]) -> str | None:
+    """Return in a sentence why a transaction failed; None when it did not."""
     if receipt.code == Code.OK:
-        return ""
+        return None
     rule = registry.rules.get(receipt.rule)
     if rule is None:
         return f"Refused by {receipt.rule or 'a rule'} ({code_name(receipt.code)})."
@@ -77,7 +78,7 @@ def receipt_json(
     registry: Registry,
     decimals: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Return a receipt as JSON: amounts as strings of minor units, ids as people see them."""
+    """Return a receipt as JSON, in the shape in which nodes answer `tx_getReceipt`."""
     return {
         "txId": _hex(receipt.tx_id),
         "height": height,
@@ -85,27 +86,30 @@ def receipt_json(
         "time": time_text(time_ms),
         "code": code_name(receipt.code),
         "reason": reason_of(receipt, registry, decimals),
-        "rule": receipt.rule,
+        "rule": receipt.rule or None,
         "fee": str(receipt.fee),
         "cost": receipt.cost,
         "events": [event_json(event, registry) for event in events],
+        "trace": [
+            {"rule": rule, "version": version, "verdict": _VERDICTS[verdict]}
+            for rule, version, verdict in receipt.trace
+        ],
     }
 
 
 def event_json(event: Event, registry: Registry) -> dict[str, Any]:
-    """Return an event as JSON: data by name where its module names it, else as a list."""
-    module = registry.by_name.get(event.kind.partition(".")[0])
-    names = () if module is None else module.events.get(event.kind, ())
-    data: dict[str, Any] | list[Any]
-    if len(names) == len(event.data):
-        data = {
-            name: str(value) if name in _AMOUNT_NAMES else _plain(value)
-            for name, value in zip(names, event.data, strict=True)
-        }
-    else:
-        data = [_plain(value) for value in event.data]
-    accounts = [account_text(account) for account in event.accounts]
-    return {"kind": event.kind, "accounts": accounts, "data": data}
+    """Return an event as JSON: data by the names that its module gives, else by number."""
+    names = registry.events.get(event.kind, ())
+    data: dict[str, Any] = {}
+    for index, value in enumerate(event.data):
+        name = names[index] if index < len(names) else str(index)
+        data[name] = str(value) if name in _AMOUNT_NAMES else _plain(value)
+    return {
+        "kind": event.kind,
+        "transaction": event.transaction,
+        "accounts": [account_text(account) for account in event.accounts],
+        "data": data,
+    }
 
 
 def payment_document(

@@ -9,6 +9,7 @@ import pytest
 
 from clawpurse.ledger.blocks import Event, Receipt
 from clawpurse.ledger.errors import Code, Malformed, OperatorError, StorageFault
+from clawpurse.node.rpc import values
 from clawpurse.wallet.receipts import (
     ReceiptStore,
     code_name,
@@ -70,8 +71,8 @@ def receipt(code: int, rule: str = "", *facts: object) -> Receipt:
 def test_why_a_payment_failed_is_a_sentence_in_the_amounts_of_people() -> None:
     poor = receipt(15, "kernel.balance", b"\x02" * 32, 300, 1251, "CLAW")
     text = reason_of(poor, REGISTRY, {"CLAW": 2})
-    assert "3.00" in text and "12.51" in text and "claw1" in text
-    assert reason_of(receipt(0), REGISTRY, {}) == ""
+    assert text is not None and "3.00" in text and "12.51" in text and "claw1" in text
+    assert reason_of(receipt(0), REGISTRY, {}) is None
     assert reason_of(receipt(99, "later.rule"), REGISTRY, {}) == "Refused by later.rule (99)."
 
 
@@ -86,7 +87,11 @@ def test_events_show_names_where_the_module_gives_them() -> None:
     key = Event(0, "accounts.keyChanged", (), (b"\x03" * 32,))
     assert event_json(key, REGISTRY)["data"] == {"newKey": "0x" + "03" * 32}
     strange = Event(0, "other.kind", (), (1, b"\x04", ["x"]))
-    assert event_json(strange, REGISTRY)["data"] == [1, "0x04", ["x"]]
+    assert event_json(strange, REGISTRY)["data"] == {
+        "0": 1,
+        "1": "0x04",
+        "2": ["x"],
+    }
 
 
 def test_a_receipt_in_json_has_the_published_members() -> None:
@@ -95,3 +100,18 @@ def test_a_receipt_in_json_has_the_published_members() -> None:
     )
     published = {"txId", "height", "index", "code", "reason", "fee", "events"}
     assert published <= set(shown) and shown["fee"] == "1"
+
+
+def test_nodes_and_wallets_show_events_and_failures_alike() -> None:
+    """A document is checked by working it out again, so both must write it the same way."""
+    for event in (
+        Event(3, "assets.transferred", (b"\x01" * 32,), ("CLAW", 7)),
+        Event(None, "kernel.dueFailed", (), ("assets", 15)),
+        Event(0, "other.kind", (), (1, b"\x04", ["x"])),
+    ):
+        assert values.event_json(event, REGISTRY) == event_json(event, REGISTRY)
+    for failed in (receipt(0), receipt(15, "kernel.balance", b"\x02" * 32, 300, 1251, "CLAW")):
+        assert values.reason_of(failed, REGISTRY, {"CLAW": 2}.get) == reason_of(
+            failed, REGISTRY, {"CLAW": 2}
+        )
+        assert values.code_label(failed.code) == code_name(failed.code)
