@@ -76,12 +76,14 @@ class SyncKind(IntEnum):
     RANGE = 3
 
 
-#: Largest payload by (channel's enum member): checked before decoding.
-SIZE_MAX: Final[dict[IntEnum, int]] = {
+# Largest payloads by kind: checked before anything is decoded.
+CONSENSUS_SIZE_MAX: Final[dict[ConsensusKind, int]] = {
     ConsensusKind.MESSAGE: MESSAGE_BYTES_MAX,
     ConsensusKind.HAVE: 256,
     ConsensusKind.OWN_VOTES_WANTED: 64,
     ConsensusKind.OWN_VOTES: OWN_VOTES_MAX * (VOTE_BYTES_MAX + 4) + 8,
+}
+PROPOSAL_SIZE_MAX: Final[dict[ProposalKind, int]] = {
     ProposalKind.COMPACT: HEADER_BYTES_MAX
     + CERTIFICATE_BYTES_MAX
     + EVIDENCE_MAX * EVIDENCE_BYTES_MAX
@@ -93,9 +95,13 @@ SIZE_MAX: Final[dict[IntEnum, int]] = {
     ProposalKind.FULL_WANTED: 64,
     ProposalKind.FULL: BLOCK_BYTES_MAX + 64,
     ProposalKind.UNKNOWN: 64,
+}
+TRANSACTION_SIZE_MAX: Final[dict[TransactionKind, int]] = {
     TransactionKind.BODIES: BODIES_BYTES_MAX + TX_BYTES_MAX + 4_096,
     TransactionKind.ANNOUNCE: 34 * ANNOUNCE_MAX + 16,
     TransactionKind.WANTED: 34 * ANNOUNCE_MAX + 16,
+}
+SYNC_SIZE_MAX: Final[dict[SyncKind, int]] = {
     SyncKind.TIP: 128,
     SyncKind.RANGE_WANTED: 64,
     SyncKind.RANGE: RANGE_BYTES_MAX + BLOCK_BYTES_MAX + CERTIFICATE_BYTES_MAX,
@@ -122,7 +128,7 @@ class Have(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a payload. Raises `Malformed`."""
-        size = SIZE_MAX[ConsensusKind.HAVE]
+        size = CONSENSUS_SIZE_MAX[ConsensusKind.HAVE]
         wire = codec.array(codec.unpack_typed(data, size_max=size, field="have"), "have", 5)
         if type(wire[2]) is not bool:
             raise Malformed("have.hasProposal", "is not a boolean")
@@ -142,7 +148,7 @@ def pack_own_votes(votes: list[Vote]) -> bytes:
 
 def unpack_own_votes(data: bytes) -> list[Vote]:
     """Read an answer; every vote still has to verify. Raises `Malformed`."""
-    size = SIZE_MAX[ConsensusKind.OWN_VOTES]
+    size = CONSENSUS_SIZE_MAX[ConsensusKind.OWN_VOTES]
     wire = codec.unpack_typed(data, size_max=size, field="ownVotes")
     found = codec.items(wire, "ownVotes", OWN_VOTES_MAX)
     return [Vote.unpack(codec.binary(item, "ownVotes[]", VOTE_BYTES_MAX)) for item in found]
@@ -176,7 +182,7 @@ class Compact(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a payload. Raises `Malformed`."""
-        size = SIZE_MAX[ProposalKind.COMPACT]
+        size = PROPOSAL_SIZE_MAX[ProposalKind.COMPACT]
         wire = codec.unpack_typed(data, size_max=size, field="compact")
         header, certificate, evidence, joined = codec.array(wire, "compact", 4)
         size = PREFIX_BYTES * BLOCK_TRANSACTIONS_MAX
@@ -217,7 +223,7 @@ def pack_missing_wanted(block_id: bytes, places: list[int]) -> bytes:
 
 def unpack_missing_wanted(data: bytes) -> tuple[bytes, list[int]]:
     """Read a request for transactions of a block. Raises `Malformed`."""
-    size = SIZE_MAX[ProposalKind.MISSING_WANTED]
+    size = PROPOSAL_SIZE_MAX[ProposalKind.MISSING_WANTED]
     wire = codec.unpack_typed(data, size_max=size, field="missingWanted")
     block_id, places = codec.array(wire, "missingWanted", 2)
     found = codec.items(places, "missingWanted.places", BLOCK_TRANSACTIONS_MAX)
@@ -234,7 +240,9 @@ def pack_missing(block_id: bytes, raws: list[bytes]) -> bytes:
 
 def unpack_missing(data: bytes) -> tuple[bytes, list[bytes]]:
     """Read an answer with transactions of a block. Raises `Malformed`."""
-    wire = codec.unpack_typed(data, size_max=SIZE_MAX[ProposalKind.MISSING], field="missing")
+    wire = codec.unpack_typed(
+        data, size_max=PROPOSAL_SIZE_MAX[ProposalKind.MISSING], field="missing"
+    )
     block_id, raws = codec.array(wire, "missing", 2)
     found = codec.items(raws, "missing.transactions", BLOCK_TRANSACTIONS_MAX)
     return codec.digest(block_id, "missing.blockId"), [
@@ -249,7 +257,7 @@ def pack_bodies(raws: list[bytes]) -> bytes:
 
 def unpack_bodies(data: bytes) -> list[bytes]:
     """Read transactions. Raises `Malformed`."""
-    size = SIZE_MAX[TransactionKind.BODIES]
+    size = TRANSACTION_SIZE_MAX[TransactionKind.BODIES]
     wire = codec.unpack_typed(data, size_max=size, field="bodies")
     found = codec.items(wire, "bodies", BODIES_MAX)
     return [codec.binary(item, "bodies[]", TX_BYTES_MAX, 1) for item in found]
@@ -262,7 +270,7 @@ def pack_ids(ids: list[bytes]) -> bytes:
 
 def unpack_ids(data: bytes) -> list[bytes]:
     """Read wtx ids. Raises `Malformed`."""
-    size = SIZE_MAX[TransactionKind.ANNOUNCE]
+    size = TRANSACTION_SIZE_MAX[TransactionKind.ANNOUNCE]
     wire = codec.unpack_typed(data, size_max=size, field="ids")
     return [codec.digest(item, "ids[]") for item in codec.items(wire, "ids", ANNOUNCE_MAX)]
 
@@ -281,7 +289,7 @@ class Tip(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """Read a payload. Raises `Malformed`."""
-        wire = codec.unpack_typed(data, size_max=SIZE_MAX[SyncKind.TIP], field="tip")
+        wire = codec.unpack_typed(data, size_max=SYNC_SIZE_MAX[SyncKind.TIP], field="tip")
         height, floor, block_id = codec.array(wire, "tip", 3)
         return cls(
             codec.integer(height, "tip.height"),
@@ -311,7 +319,7 @@ def pack_range(first: int, blocks: list[tuple[bytes, bytes]]) -> bytes:
 
 def unpack_range(data: bytes) -> tuple[int, list[tuple[bytes, bytes]]]:
     """Read blocks with their certificates. Raises `Malformed`."""
-    wire = codec.unpack_typed(data, size_max=SIZE_MAX[SyncKind.RANGE], field="range")
+    wire = codec.unpack_typed(data, size_max=SYNC_SIZE_MAX[SyncKind.RANGE], field="range")
     first, blocks = codec.array(wire, "range", 2)
     pairs = []
     for item in codec.items(blocks, "range.blocks", RANGE_BLOCKS_MAX):
