@@ -1,0 +1,112 @@
+"""The entry point: the table of commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn
+
+import click
+
+from clawpurse.cli.framework import Entry, LazyGroup
+from clawpurse.cli.session import Session
+
+COMMAND_NAME: Final = "clawpurse"
+EXAMPLES: Final = (
+    "clawpurse testnet start",
+    "clawpurse wallet send bob 12.5 --asset CLAW --from alice",
+)
+SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
+    "A network to try": {
+        "testnet": Entry("cmd_testnet", "testnet", "a network of your own: real processes here"),
+        "faucet": Entry("cmd_faucet", "faucet", "money of a test network, for an account"),
+    },
+    "Money": {
+        "wallet": Entry("cmd_wallet", "wallet", "send, balance, history, receive, contacts"),
+        "send": Entry("cmd_wallet", "send", "pay somebody (wallet send)"),
+        "balance": Entry("cmd_wallet", "balance", "what an account has (wallet balance)"),
+        "history": Entry("cmd_wallet", "history", "what an account did (wallet history)"),
+        "receive": Entry("cmd_wallet", "receive", "your address, also as a picture"),
+        "address": Entry("cmd_wallet", "address", "the address of a key"),
+        "tx": Entry("cmd_tx", "tx", "transactions: wait, verify, decode, submit"),
+    },
+    "Keys": {
+        "keys": Entry("cmd_keys", "keys", "add, list, show, import, export, backup, …"),
+    },
+    "Nodes": {
+        "init": Entry("cmd_node", "init", "prepare the folder of a node"),
+        "join": Entry("cmd_node", "join", "prepare a node for a network that exists"),
+        "start": Entry("cmd_node", "start", "run a node"),
+        "stop": Entry("cmd_node", "stop", "stop a node or a test network"),
+        "status": Entry("cmd_status", "status", "how the network is, in one screen"),
+        "doctor": Entry("cmd_doctor", "doctor", "look for what is wrong, and say what mends it"),
+        "genesis": Entry("cmd_genesis", "genesis", "found a network: create, add, verify"),
+        "authority": Entry("cmd_status", "authority", "who decides blocks"),
+        "consensus": Entry("cmd_status", "consensus", "how deciding goes"),
+        "validators": Entry("cmd_status", "validators", "who decides blocks (authority show)"),
+        "db": Entry("cmd_db", "db", "check what is on disk"),
+    },
+    "Tools": {
+        "config": Entry("cmd_config", "config", "show, get, set and validate settings"),
+        "rpc": Entry("cmd_rpc", "rpc", "call a JSON-RPC method"),
+        "methods": Entry("cmd_rpc", "methods", "all JSON-RPC methods of a node"),
+        "version": Entry("cmd_version", "version", "the version of this software"),
+        "completion": Entry("cmd_version", "completion", "completion for your shell"),
+    },
+}
+
+
+def build_root() -> LazyGroup:
+    """Return the root command."""
+    return LazyGroup(
+        COMMAND_NAME,
+        sections=SECTIONS,
+        examples=EXAMPLES,
+        help="A payment network that a consortium runs itself.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def run(arguments: Sequence[str], session: Session) -> int:
+    """Run one command line and return its exit code; errors are printed, not raised."""
+    try:
+        code = build_root().main(
+            list(arguments), prog_name=COMMAND_NAME, standalone_mode=False, obj=session
+        )
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as asked:
+        print(asked.format_message())
+        return 0
+    except BrokenPipeError:
+        # Whoever read us has enough (`| head`); Python must not complain at its end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except BaseException as error:
+        return _tell(error, arguments, session)
+    return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    sys.exit(run(sys.argv[1:], Session()))
+
+
+def _tell(error: BaseException, arguments: Sequence[str], session: Session) -> int:
+    """Print an error as one line (or object) and return its exit code."""
+    if isinstance(error, SystemExit):
+        raise error
+    # Imported now: a command that succeeds, or prints its help, needs none of it.
+    from clawpurse.cli.failures import failure_of
+
+    failure = failure_of(error)
+    if session.debug or "--debug" in arguments:
+        traceback.print_exception(error)
+    if session.json_mode or "--json" in arguments:
+        session.json_mode = True
+        session.out.emit(failure.as_json())
+    else:
+        print(failure.line, file=sys.stderr)
+    return int(failure.exit_code)

@@ -1,0 +1,127 @@
+"""One run of the command: its options, the client's home, and how to speak.
+
+Options come from flags, else `CLAWPURSE_…`, else the client's `config.toml`, else defaults.
+Nothing is opened before a command asks for it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from clawpurse.cli.output import Output
+
+if TYPE_CHECKING:
+    from clawpurse.wallet.home import ClientConfig, ClientHome, Network
+    from clawpurse.wallet.keystore import Keystore
+
+HOME_DEFAULT: Final = "~/.clawpurse"
+RPC_DEFAULT: Final = "http://127.0.0.1:9641"
+UNDER_MAKE: Final = "CLAWPURSE_UNDER_MAKE"
+# Options that `config.toml` may set. Not there: confirmations, which a file must not give for
+# ever, and folders, which would decide where that file is.
+CONFIGURABLE: Final = (
+    "asset",
+    "authorities",
+    "base_port",
+    "debug",
+    "from",
+    "json",
+    "language",
+    "limit",
+    "memo",
+    "no_color",
+    "passphrase_file",
+    "rpc",
+    "timeout",
+    "words",
+)
+
+
+class Session:
+    """What every command gets as `ctx.obj`."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        self.environment = os.environ if environment is None else environment
+        self.json_mode = False
+        self.debug = False
+        self.colour = True
+        self.home = Path(self.environment.get("CLAWPURSE_HOME") or HOME_DEFAULT)
+        self.rpc: str | None = None
+        self.network_name: str | None = None
+        # Commands that mend a broken config.toml must run while it is broken.
+        self.ignore_config = False
+
+    @cached_property
+    def out(self) -> Output:
+        """The voice of this run; ask for it when all options are known."""
+        return Output(json_mode=self.json_mode, colour=self.colour, environment=self.environment)
+
+    @property
+    def under_make(self) -> bool:
+        """Whether `make run` started this: it has printed the heading, and hints name it."""
+        return bool(self.environment.get(UNDER_MAKE))
+
+    @property
+    def client_home(self) -> ClientHome:
+        """The client's folder: keys, contacts, receipts, networks."""
+        from clawpurse.wallet.home import ClientHome
+
+        return ClientHome(self.home)
+
+    @property
+    def keystore(self) -> Keystore:
+        """The keys in it."""
+        return self.client_home.keystore(now_ms)
+
+    @cached_property
+    def config(self) -> ClientConfig:
+        """`config.toml`. Raises `Malformed` naming the line."""
+        return self.client_home.config(CONFIGURABLE)
+
+    def option_default(self, name: str) -> Any:
+        """Return what `config.toml` sets for an option, or None."""
+        name = name.rstrip("_")
+        if name not in CONFIGURABLE or self.ignore_config:
+            return None
+        if "config" not in self.__dict__ and not (self.home.expanduser() / "config.toml").exists():
+            return None
+        return self.config.options.get(name)
+
+    def network(self) -> Network:
+        """Return the network to talk to: `--rpc`, `--network`, the chosen one, or this machine's.
+
+        Raises `OperatorError` when no network has the name given.
+        """
+        from clawpurse.cli.failures import UsageFault
+        from clawpurse.wallet.home import Network, check_rpc_url
+
+        if self.rpc is not None:
+            return Network("rpc", (check_rpc_url(self.rpc),))
+        if self.network_name is not None:
+            known = self.config.networks
+            if self.network_name not in known:
+                have = ", ".join(known) or "none"
+                raise UsageFault(
+                    f"No network is named {self.network_name}; known: {have}.",
+                    "",
+                    "clawpurse config show",
+                )
+            return known[self.network_name]
+        return self.config.chosen or Network("local", (RPC_DEFAULT,))
+
+
+def now_ms() -> int:
+    """Return the machine's wall clock in ms UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def shown(path: Path) -> str:
+    """Return a path as people write it: `~/…` below their home. It can be pasted back."""
+    absolute = path.expanduser().absolute()
+    home = Path.home()
+    return f"~/{absolute.relative_to(home)}" if absolute.is_relative_to(home) else str(absolute)
