@@ -27,6 +27,19 @@ _BECH32M: Final = 0x2BC830A3
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
 
 
+def _reduction(top: int) -> int:
+    """What the five bits above the remainder reduce to, modulo the generator."""
+    total = 0
+    for bit, factor in enumerate(_GENERATOR):
+        if top >> bit & 1:
+            total ^= factor
+    return total
+
+
+# Worked out once: pages of events are full of addresses, and this is most of their cost.
+_REDUCTION: Final = tuple(_reduction(top) for top in range(32))
+
+
 def account_text(account: bytes) -> str:
     """Return `claw1…` for a 32-byte account id."""
     return _id_text(ACCOUNT_PREFIX, account)
@@ -145,9 +158,5 @@ def _polymod(values: Sequence[int]) -> int:
     """BIP-173: the remainder of the BCH code over GF(32) with our text as polynomial."""
     remainder = 1
     for value in values:
-        top = remainder >> 25
-        remainder = (remainder & 0x1FFFFFF) << 5 ^ value
-        for bit, factor in enumerate(_GENERATOR):
-            if top >> bit & 1:
-                remainder ^= factor
+        remainder = (remainder & 0x1FFFFFF) << 5 ^ value ^ _REDUCTION[remainder >> 25]
     return remainder

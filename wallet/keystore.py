@@ -275,9 +275,13 @@ class Keystore:
     def _refuse_early(self, name: str) -> int:
         """Return how many passphrases were wrong in a row; raise while the wait is not over."""
         failures, last_ms = self._read_guesses(name)
-        wait_ms = _wait_ms(failures)
-        # A clock that was set back must not lengthen the wait beyond its full length.
-        left_ms = min(last_ms + wait_ms - self._now_ms(), wait_ms)
+        wait_ms, now_ms = _wait_ms(failures), self._now_ms()
+        if failures and now_ms < last_ms:
+            # The clock was set back. Without a new start the wait would last until it has
+            # caught up, which may be years.
+            left_ms = self._count_failure(name, failures)
+        else:
+            left_ms = last_ms + wait_ms - now_ms
         if left_ms > 0:
             raise WrongPassphrase(name, left_ms, tried=False)
         return failures
