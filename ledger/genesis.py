@@ -208,7 +208,9 @@ class Genesis:
             codec.integer(document.get("genesisTimeMs"), "genesis.genesisTimeMs"),
             tuple(
                 sorted(
-                    authority_from_text(_text(item, "genesis.authorities[]"))
+                    authority_from_text(
+                        _text(item, "genesis.authorities[]"), "genesis.authorities[]"
+                    )
                     for item in _list(document.get("authorities"), "genesis.authorities")
                 )
             ),
@@ -340,7 +342,8 @@ def _json_assets(value: object) -> tuple[GenesisAsset, ...]:
 def _json_accounts(value: object) -> tuple[GenesisAccount, ...]:
     found = []
     for item in _objects(value, "genesis.accounts", "account balances"):
-        account = account_from_text(_text(item.get("account"), "genesis.accounts[].account"))
+        field = "genesis.accounts[].account"
+        account = account_from_text(_text(item.get("account"), field), field)
         balances = _object(item.get("balances", {}), "genesis.accounts[].balances")
         pairs = sorted((name, _amount(text)) for name, text in balances.items())
         found.append(_account(account, [[name, amount] for name, amount in pairs]))
