@@ -25,10 +25,20 @@ from clawpurse.modules.kit.web.jsonrpc import (
     rate_limited,
 )
 from clawpurse.modules.kit.web.limits import Limits
-from clawpurse.modules.kit.web.messages import JSON, Peer, Request, Response, text_response
+from clawpurse.modules.kit.web.messages import (
+    JSON,
+    Peer,
+    Request,
+    Response,
+    refusal_response,
+    text_response,
+)
 from clawpurse.modules.kit.web.websocket import WebSocketSession
 
 RouteHandler = Callable[[Request], Response | Awaitable[Response]]
+
+UNMETERED = frozenset(("/healthz", "/readyz"))
+"""Paths outside budgets: a probe that shares its address with a busy client must not fail."""
 
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -36,13 +46,19 @@ _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class _Gate:
     """The verdict on a head: a refusal, or the context and fields of its answers."""
 
-    __slots__ = ("context", "cors", "is_rpc", "refusal")
+    __slots__ = ("context", "cors", "is_rpc", "refusal", "slug")
 
     def __init__(self) -> None:
         self.refusal: Response | None = None
+        self.slug = ""
         self.context = Context()
         self.cors: tuple[tuple[str, str], ...] = ()
         self.is_rpc = False
+
+    def refuse(self, status: int, slug: str, problem: str) -> _Gate:
+        self.refusal = refusal_response(status, problem)
+        self.slug = slug
+        return self
 
 
 class App:
@@ -83,15 +99,18 @@ class App:
         if gate is None:
             gate = head.gate = self._judge(head, request.peer)
         if gate.refusal is not None:
+            self._log.refuse(request.peer.address, request.peer.client, gate.slug)
             return gate.refusal  # type: ignore[no-any-return]
-        if not gate.is_rpc:
-            return self._other(request, gate)
-        dispatcher = self._dispatcher
-        assert dispatcher is not None
-        if self._budgets is not None:
+        if self._budgets is not None and head.path not in UNMETERED:
             wait_s = self._budgets.wait_s(gate.context.client)
             if wait_s:
                 return self._too_fast(request.peer, wait_s)
+        if not gate.is_rpc:
+            if self._budgets is not None and head.path not in UNMETERED:
+                self._budgets.charge(gate.context.client, 1)
+            return self._other(request, gate)
+        dispatcher = self._dispatcher
+        assert dispatcher is not None
         reply = dispatcher.answer(request.body, gate.context)
         if type(reply) is bytes:
             return Response(200, reply, JSON, gate.cors)
@@ -103,8 +122,10 @@ class App:
         """The refusal that a head alone deserves; see `http.Application`."""
         if head.gate is None:
             head.gate = self._judge(head, peer)
-        refusal: Response | None = head.gate.refusal
-        return refusal
+        gate: _Gate = head.gate
+        if gate.refusal is not None:
+            self._log.refuse(peer.address, peer.client, gate.slug)
+        return gate.refusal
 
     async def _later(self, pending: Pending, gate: _Gate) -> Response:
         reply = await pending.run()
@@ -115,16 +136,14 @@ class App:
         gate = _Gate()
         origin = _text(head.headers.get(b"origin"))
         if not self._access.host_allowed(head.host):
-            gate.refusal = self._refuse(peer, 403, "host", "this server has no such host name")
-            return gate
+            return gate.refuse(403, "host", "this server has no such host name")
         if not self._access.origin_allowed(origin, head.host):
-            gate.refusal = self._refuse(peer, 403, "origin", "this origin may not call")
-            return gate
+            return gate.refuse(403, "origin", "this origin may not call")
         if origin is not None:
             gate.cors = (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
         if self._dispatcher is not None and head.path == self._rpc_path and head.method == "POST":
             gate.is_rpc = True
-            gate.refusal = self._judge_media(head, peer)
+            _judge_media(head, gate)
         roles = self._access.roles_of(_text(head.headers.get(b"authorization")))
         if roles is None and b"authorization" in head.headers:
             self._log.refuse(peer.address, peer.client, "bad-token")
@@ -136,20 +155,9 @@ class App:
         )
         return gate
 
-    def _judge_media(self, head: Head, peer: Peer) -> Response | None:
-        """Only JSON, plainly coded: forms of other pages cannot send that unasked."""
-        media = (_text(head.headers.get(b"content-type")) or "").lower()
-        kind, _, parameters = media.partition(";")
-        charset = parameters.replace(" ", "").replace('"', "")
-        if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
-            return self._refuse(peer, 415, "content-type", "send Content-Type: application/json")
-        if head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            return self._refuse(peer, 415, "content-encoding", "send the body uncompressed")
-        return None
-
     def _refuse(self, peer: Peer, status: int, slug: str, problem: str) -> Response:
         self._log.refuse(peer.address, peer.client, slug)
-        return text_response(status, problem)
+        return refusal_response(status, problem)
 
     def _too_fast(self, peer: Peer, wait_s: float) -> Response:
         self._log.refuse(peer.address, peer.client, "rate-limited")
@@ -230,6 +238,17 @@ class App:
             self._dispatcher, request.peer, gate.context, self._limits, self._log
         )
         return Upgrade(answer, session)
+
+
+def _judge_media(head: Head, gate: _Gate) -> None:
+    """Only JSON, plainly coded: forms of other pages cannot send that unasked."""
+    media = (_text(head.headers.get(b"content-type")) or "").lower()
+    kind, _, parameters = media.partition(";")
+    charset = parameters.replace(" ", "").replace('"', "")
+    if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
+        gate.refuse(415, "content-type", "send Content-Type: application/json")
+    elif head.headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        gate.refuse(415, "content-encoding", "send the body uncompressed")
 
 
 def _text(value: bytes | None) -> str | None:

@@ -303,6 +303,11 @@ class ChunkedBody:
         self._todo = 0
 
     @property
+    def size(self) -> int:
+        """Bytes of content so far."""
+        return len(self._body)
+
+    @property
     def begun(self) -> bool:
         """Whether any byte of it has come."""
         return bool(self._chunks or self._line)

@@ -12,7 +12,7 @@ here; handlers have their own.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Protocol
 
 import trio
@@ -26,13 +26,14 @@ from clawpurse.modules.kit.web.head import (
     parse_head,
 )
 from clawpurse.modules.kit.web.limits import Limits, seconds
+from clawpurse.modules.kit.web.memory import FREE_BYTES, WORKING_FACTOR, Memory, Share
 from clawpurse.modules.kit.web.messages import (
     CONTINUE,
     Peer,
     Request,
     Response,
+    refusal_response,
     render,
-    text_response,
 )
 
 RECEIVE_BYTES = 64 * 1024
@@ -52,7 +53,7 @@ LINGER_BYTES_MAX = 4 * 1024 * 1024
 class Upgraded(Protocol):
     """What a connection becomes after 101: runs until the other protocol ends."""
 
-    async def run(self, stream: trio.abc.Stream, beginning: bytes) -> None: ...
+    async def run(self, stream: trio.abc.Stream, beginning: bytes, memory: Memory) -> None: ...
 
     def stop(self) -> None: ...
 
@@ -93,6 +94,7 @@ class HttpConnection:
         application: Application,
         limits: Limits,
         *,
+        memory: Memory,
         refused: Callable[[Peer, str, str], None],
         date: Callable[[], bytes] = bytes,
     ) -> None:
@@ -100,6 +102,8 @@ class HttpConnection:
         self._peer = peer
         self._application = application
         self._limits = limits
+        self._memory = memory
+        self._share = Share(memory)
         self._refused = refused
         self._date = date
         self._scope = trio.CancelScope()
@@ -126,6 +130,12 @@ class HttpConnection:
 
         Cancellation abandons the request under way.
         """
+        try:
+            await self._serve()
+        finally:
+            self._share.release()
+
+    async def _serve(self) -> None:
         refusal: HttpRefusal | None = None
         with self._scope:
             self._wait("first byte", self._limits.head_timeout_ms)
@@ -179,7 +189,7 @@ class HttpConnection:
                     if type(answer) is Upgrade:
                         self._buffer = bytearray(source[position:])
                         return True, answer
-                    answer = await self._work(answer)  # type: ignore[arg-type]
+                    answer = await self._work(request, answer)  # type: ignore[arg-type]
                 head = request.head
                 keep = head.keep_alive and not answer.close and not self._stopping
                 answers.append(render(answer, head, keep_alive=keep, date=self._date()))
@@ -204,6 +214,11 @@ class HttpConnection:
 
     async def _wait_for_more(self) -> None:
         """Set the deadline for whatever comes next."""
+        held = len(self._buffer)
+        if self._chunked is not None:
+            held += self._chunked.size
+        if held > FREE_BYTES or self._head is None:
+            self._hold(held)
         if self._head is not None:
             if self._waiting_for != "body":
                 self._wait("body", self._limits.body_timeout_ms)
@@ -285,8 +300,20 @@ class HttpConnection:
                 self._heads[raw] = head
         return head, end + 4
 
-    async def _work(self, answer: Awaitable[Response]) -> Response:
+    def _hold(self, size: int) -> None:
+        """Take memory out of the allowance of all connections, or give it back."""
+        if not self._share.resize(size):
+            raise HttpRefusal(503, "memory", "the server is busy with large requests")
+
+    async def _work(self, request: Request, answer: Awaitable[Response]) -> Response:
         """Wait for a handler, which has its own deadline."""
+        if len(request.body) * WORKING_FACTOR > FREE_BYTES:
+            try:
+                self._hold(len(request.body) * WORKING_FACTOR)
+            except HttpRefusal:
+                if isinstance(answer, Coroutine):
+                    answer.close()
+                raise
         self._waiting_for = "handler"
         self._scope.deadline = float("inf")
         return await answer
@@ -295,6 +322,8 @@ class HttpConnection:
         self._wait("peer to read", self._limits.write_timeout_ms)
         data = answers[0] if len(answers) == 1 else b"".join(answers)
         answers.clear()
+        if len(data) > FREE_BYTES:
+            self._hold(len(data))
         await self._stream.send_all(data)
 
     def _wait(self, what: str, timeout_ms: int) -> None:
@@ -323,7 +352,7 @@ class HttpConnection:
             response = refusal.response
         else:
             self._refused(self._peer, refusal.slug, refusal.problem)
-            response = text_response(refusal.status, refusal.problem)
+            response = refusal_response(refusal.status, refusal.problem)
         data = render(response, self._head, keep_alive=False, date=self._date())
         with trio.move_on_after(seconds(self._limits.linger_timeout_ms)):
             try:
@@ -337,6 +366,7 @@ class HttpConnection:
                         break
                     dropped += len(rest)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
+                # The peer is gone, so nobody misses the rest of the answer.
                 pass
 
     async def _run_upgraded(self, upgrade: Upgrade) -> None:
@@ -346,7 +376,7 @@ class HttpConnection:
         self._upgraded = upgrade.session
         if self._stopping:
             upgrade.session.stop()
-        await upgrade.session.run(self._stream, bytes(self._buffer))
+        await upgrade.session.run(self._stream, bytes(self._buffer), self._memory)
 
 
 class _Answered(HttpRefusal):

@@ -163,6 +163,7 @@ class _Connection:
         try:
             parser.feed_data(raw)
         except httptools.HttpParserUpgrade:
+            # llhttp stops at 101; the head is whole.
             pass
         except httptools.HttpParserCallbackError as error:
             if isinstance(error.__context__, BadAnswer):

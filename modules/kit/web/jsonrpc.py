@@ -49,6 +49,9 @@ ID_BYTES_MAX: Final = 1024
 NAME_SHOWN_MAX: Final = 64
 """How much of an unknown method's name an answer repeats and a search compares."""
 
+PROBLEMS_MAX: Final = 64
+"""Wrong values of one call that are still worth describing."""
+
 _ABSENT: Final = object()
 _NO_METHOD: Final = b'"code":%d' % METHOD_NOT_FOUND
 
@@ -232,9 +235,14 @@ class Dispatcher:
         Returns the answer's bytes, None when there is nothing to answer (notifications), or a
         Pending. Never raises: errors of the caller and of handlers are answers.
         """
+        if len(message) > self._limits.json_values_max and self._is_dense(message):
+            reason = f"a message has at most {self._limits.json_values_max} values"
+            return encode_error(None, RpcError(LIMIT_EXCEEDED, reason))
         try:
             value = from_json(message, allow_inf_nan=False)
         except ValueError as error:
+            if self.budgets is not None:
+                self.budgets.charge(context.client, 1)
             return encode_error(None, RpcError(PARSE_ERROR, f"not JSON: {error}"))
         if type(value) is list:
             return self._begin_batch(value, context)
@@ -247,6 +255,14 @@ class Dispatcher:
             lambda error: self._refused(call.ident, error),
             waits=call.entry.waits,
         )
+
+    def _is_dense(self, message: bytes | str) -> bool:
+        """Whether a message may hold too many values; counts marks, also those in strings."""
+        if isinstance(message, str):
+            marks = message.count(",") + message.count("[") + message.count("{")
+        else:
+            marks = message.count(b",") + message.count(b"[") + message.count(b"{")
+        return marks > self._limits.json_values_max
 
     def _begin(
         self, message: Any, context: Context, *, suggest: bool = True
@@ -464,6 +480,16 @@ def _what_is_wrong(message: dict[str, Any]) -> str:
 def _named(entry: _Entry, params: Any) -> dict[str, Any]:
     """Parameters by name, whichever way they came (§4.2)."""
     if type(params) is dict:
+        if len(params) > len(entry.fields):
+            # Told here: the validator would describe each of a hundred thousand.
+            unknown = next(name for name in params if name not in entry.fields)
+            problem = {"field": unknown[:NAME_SHOWN_MAX], "problem": "unknown parameter"}
+            raise RpcError(
+                INVALID_PARAMS,
+                f"{problem['field']}: unknown parameter",
+                hint=_signature(entry),
+                facts={"problems": [problem]},
+            )
         return params
     if params is _ABSENT:
         return {}
@@ -485,6 +511,10 @@ def _forbidden(entry: _Entry, context: Context) -> RpcError:
 
 def _invalid_params(entry: _Entry, error: ValidationError) -> RpcError:
     """Say which parameter is wrong and why, without repeating its value."""
+    if error.error_count() > PROBLEMS_MAX:
+        # Describing each of ten thousand would take a second.
+        reason = f"{error.error_count()} values of the parameters are wrong"
+        return RpcError(INVALID_PARAMS, reason, hint=_signature(entry), facts={"problems": []})
     problems = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False)[:8]:
         place = ".".join(str(part)[:NAME_SHOWN_MAX] for part in detail["loc"]) or "params"

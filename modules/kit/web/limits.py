@@ -32,8 +32,17 @@ class Limits:
     batch_calls_max: int = 100
     """The published limit of a JSON-RPC batch."""
 
+    json_values_max: int = 20_000
+    """Arrays, objects and members of one message. 1 MiB of `[[],[],…]` would take 150 ms to
+    read and 25 MiB to hold; a full batch of calls with fifty values each stays below."""
+
     connections_max: int = 2048
-    """Open at once; with the buffers below a full house stays within some hundred MiB."""
+    """Open at once. Each may hold 64 KiB unasked; what it holds beyond comes out of
+    `memory_bytes_max`."""
+
+    memory_bytes_max: int = 256 * 1024 * 1024
+    """What all connections together may hold beyond that: bodies on their way in, calls under
+    way, answers not yet read. When it is full, large requests get 503 and small ones go on."""
 
     connections_per_client_max: int = 1536
     """So that one address cannot take the whole house."""
@@ -75,7 +84,7 @@ class Limits:
     ws_calls_waiting_max: int = 32
     """Calls of one WebSocket that wait for an event (`tx_wait`), each a task."""
 
-    ws_outgoing_bytes_max: int = 1024 * 1024
+    ws_outgoing_bytes_max: int = 512 * 1024
     """Unsent bytes of one WebSocket at which events and reading stop; answers of calls under
     way may exceed it, their number is bounded above."""
 

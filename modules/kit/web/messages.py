@@ -7,6 +7,16 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
 
+from pydantic_core import to_json
+
+from clawpurse.modules.kit.web.errors import (
+    FORBIDDEN,
+    INVALID_REQUEST,
+    LIMIT_EXCEEDED,
+    RATE_LIMITED,
+    TIMEOUT,
+    RpcError,
+)
 from clawpurse.modules.kit.web.head import Head
 
 JSON = "application/json"
@@ -94,6 +104,29 @@ class Response:
 def text_response(status: int, text: str, headers: tuple[tuple[str, str], ...] = ()) -> Response:
     """A plain sentence as response, with a newline for people who use curl."""
     return Response(status, text.encode() + b"\n", TEXT, headers)
+
+
+_CODES = MappingProxyType(
+    {
+        403: FORBIDDEN,
+        408: TIMEOUT,
+        413: LIMIT_EXCEEDED,
+        414: LIMIT_EXCEEDED,
+        431: LIMIT_EXCEEDED,
+        429: RATE_LIMITED,
+        503: RATE_LIMITED,
+    }
+)
+
+
+def refusal_response(
+    status: int, problem: str, headers: tuple[tuple[str, str], ...] = ()
+) -> Response:
+    """A refusal at the level of HTTP, with a JSON-RPC error as body: one shape for clients."""
+    hint = "" if status != 503 else "try again shortly"
+    error = RpcError(_CODES.get(status, INVALID_REQUEST), problem, hint=hint or None)
+    body = to_json({"jsonrpc": "2.0", "id": None, "error": error.as_object()})
+    return Response(status, body, JSON, headers)
 
 
 _STATUS_LINES = MappingProxyType(

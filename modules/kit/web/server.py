@@ -16,7 +16,8 @@ import trio
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.http import Application, HttpConnection
 from clawpurse.modules.kit.web.limits import Limits, seconds
-from clawpurse.modules.kit.web.messages import Peer, peer_of, render, text_response
+from clawpurse.modules.kit.web.memory import Memory
+from clawpurse.modules.kit.web.messages import Peer, peer_of, refusal_response, render
 
 LISTEN_BACKLOG = 512
 """Connections that the kernel holds while the loop is busy; a burst of reconnecting clients."""
@@ -72,6 +73,7 @@ class WebServer:
         self._connections: set[HttpConnection] = set()
         self._stop_asked = trio.Event()
         self.counts = ServerCounts()
+        self.memory = Memory(self._limits.memory_bytes_max)
 
     def stop(self) -> None:
         """Stop accepting; let requests under way finish; then `run` returns."""
@@ -132,6 +134,7 @@ class WebServer:
                 peer,
                 self._application,
                 self._limits,
+                memory=self.memory,
                 refused=self._note_refusal,
                 date=self._date,
             )
@@ -154,11 +157,12 @@ class WebServer:
     async def _turn_away(self, stream: trio.abc.Stream, peer: Peer) -> None:
         """Answer 503 to one connection too many, without reading from it."""
         self._log.refuse(peer.address, peer.client, "too-many-connections")
-        response = text_response(503, "too many connections", (("Retry-After", "5"),))
+        response = refusal_response(503, "too many connections", (("Retry-After", "5"),))
         with trio.move_on_after(seconds(self._limits.linger_timeout_ms)):
             try:
                 await stream.send_all(render(response, None, keep_alive=False, date=self._date()))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
+                # It went by itself.
                 pass
 
     def _note_refusal(self, peer: Peer, slug: str, detail: str) -> None:

@@ -23,9 +23,13 @@ from clawpurse.modules.kit.web.errors import LIMIT_EXCEEDED, RpcError
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Pending
 from clawpurse.modules.kit.web.limits import Limits, seconds
+from clawpurse.modules.kit.web.memory import FREE_BYTES, Memory, Share
 from clawpurse.modules.kit.web.messages import Peer
 
 RECEIVE_BYTES = 64 * 1024
+
+MESSAGES_PER_TURN = 32
+"""Messages answered before the loop gets a turn: about 1 ms of cheap calls."""
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -54,8 +58,9 @@ class TextAssembler:
         self._pieces_max = pieces_max
 
     @property
-    def begun(self) -> bool:
-        return bool(self._pieces)
+    def size(self) -> int:
+        """Bytes of the message in progress."""
+        return self._bytes
 
     def add(self, event: TextMessage) -> str | None:
         """Take a piece; return the message when it is whole. Raises MessageTooBig."""
@@ -92,6 +97,11 @@ class WebSocketSession:
         self.limits = limits
         self._log = log
         self._protocol: Connection | None = None
+        # Replaced by shares of the server's memory when it runs.
+        self._incoming_share = Share(Memory(limits.memory_bytes_max))
+        self._outgoing_share = Share(Memory(limits.memory_bytes_max))
+        self._memory_is_short = False
+        self._messages_in_turn = 0
         self._text = TextAssembler(limits.body_bytes_max, limits.frames_per_message_max)
         self._outgoing: deque[bytes] = deque()
         self._outgoing_bytes = 0
@@ -99,6 +109,7 @@ class WebSocketSession:
         # Woken whenever bytes left or a call ended; each waiter looks for itself.
         self._progress = trio.lowlevel.ParkingLot()
         self._calls: deque[str | Pending] = deque()
+        self._calls_bytes = 0
         self._has_calls = trio.Event()
         self._worker_busy = False
         self._waiting_calls = 0
@@ -115,21 +126,24 @@ class WebSocketSession:
 
     def send_json(self, payload: bytes) -> None:
         """Queue one message. Callers keep to `room`; small last words may go without."""
-        frame = text_frame(payload)
-        self._outgoing.append(frame)
-        self._outgoing_bytes += len(frame)
-        self._has_outgoing.set()
+        self._queue(text_frame(payload))
 
     async def room(self, timeout_ms: int | None = None) -> bool:
         """Wait until less than the limit is unsent; False when that took too long."""
-        if self._outgoing_bytes < self.limits.ws_outgoing_bytes_max:
+        if self._has_room():
             return True
         timeout_s = float("inf") if timeout_ms is None else seconds(timeout_ms)
         with trio.move_on_after(timeout_s):
-            while self._outgoing_bytes >= self.limits.ws_outgoing_bytes_max:
+            while not self._has_room():
                 await self._progress.park()
             return True
         return False
+
+    def _has_room(self) -> bool:
+        """Less than the limit is unsent; and little, when the memory of all is spent."""
+        return self._outgoing_bytes < (
+            FREE_BYTES if self._memory_is_short else self.limits.ws_outgoing_bytes_max
+        )
 
     def after_answer(self, task: Callable[[], Awaitable[None]]) -> None:
         """Start `task` once the answer to the present call is queued; it ends with the
@@ -151,10 +165,19 @@ class WebSocketSession:
         """Close with 1001 (going away), after the calls under way."""
         self._stop_asked.set()
 
-    async def run(self, stream: trio.abc.Stream, beginning: bytes) -> None:
+    async def run(self, stream: trio.abc.Stream, beginning: bytes, memory: Memory) -> None:
         """Serve until either side closes or falls silent; does not close the stream."""
+        self._incoming_share, self._outgoing_share = Share(memory), Share(memory)
         self._protocol = Connection(ConnectionType.SERVER, trailing_data=beginning)
         self._heard_at = trio.current_time()
+        try:
+            await self._run(stream)
+        finally:
+            self._incoming_share.release()
+            self._outgoing_share.release()
+            self.subscriptions.clear()
+
+    async def _run(self, stream: trio.abc.Stream) -> None:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write, stream)
@@ -164,7 +187,6 @@ class WebSocketSession:
                 code, reason = await self._read(stream, nursery)
                 await self._say_goodbye(stream, code, reason)
                 self._scope.cancel()
-        self.subscriptions.clear()
 
     async def _read(self, stream: trio.abc.Stream, nursery: trio.Nursery) -> tuple[int, str]:
         """Read until the end; return the close code to send, or 0 when none can be sent."""
@@ -196,6 +218,8 @@ class WebSocketSession:
                     message = self._text.add(event)
                 except MessageTooBig:
                     return self._refused(CloseReason.MESSAGE_TOO_BIG, "message-too-big")
+                if not self._incoming_share.resize(self._text.size + self._calls_bytes):
+                    return self._refused(CloseReason.TRY_AGAIN_LATER, "memory")
                 if message is None:
                     if self._message_since is None:
                         self._message_since = trio.current_time()
@@ -206,7 +230,7 @@ class WebSocketSession:
                 return self._refused(CloseReason.UNSUPPORTED_DATA, "binary-message")
             case Ping():
                 # A peer that pings without reading gets no memory for it.
-                if self._outgoing_bytes < self.limits.ws_outgoing_bytes_max:
+                if self._has_room():
                     self._queue(protocol.send(event.response()))
             case CloseConnection():
                 if protocol.state is ConnectionState.CLOSED:
@@ -226,6 +250,10 @@ class WebSocketSession:
     async def _on_message(self, message: str, nursery: trio.Nursery) -> None:
         """Answer a quick call at once; queue what takes time, and what came behind it."""
         await self.room()
+        self._messages_in_turn += 1
+        if self._messages_in_turn >= MESSAGES_PER_TURN:
+            self._messages_in_turn = 0
+            await trio.lowlevel.checkpoint()
         if self._worker_busy or self._calls:
             await self._enqueue(message)
             return
@@ -239,9 +267,14 @@ class WebSocketSession:
             self._deliver(reply, nursery)  # type: ignore[arg-type]
 
     async def _enqueue(self, call: str | Pending) -> None:
-        while len(self._calls) >= self.limits.ws_calls_queued_max:
+        size = len(call) if isinstance(call, str) else 0
+        while (
+            len(self._calls) >= self.limits.ws_calls_queued_max
+            or self._calls_bytes > self.limits.body_bytes_max
+        ):
             await self._progress.park()
         self._calls.append(call)
+        self._calls_bytes += size
         self._has_calls.set()
 
     async def _work(self, nursery: trio.Nursery) -> None:
@@ -254,6 +287,7 @@ class WebSocketSession:
                 await self._has_calls.wait()
             self._worker_busy = True
             call = self._calls.popleft()
+            self._calls_bytes -= len(call) if isinstance(call, str) else 0
             self._progress.unpark_all()
             await self.room()
             reply: bytes | Pending | None
@@ -299,6 +333,9 @@ class WebSocketSession:
     def _queue(self, frame: bytes) -> None:
         self._outgoing.append(bytes(frame))
         self._outgoing_bytes += len(frame)
+        if self._outgoing_bytes > FREE_BYTES:
+            # When this fails, `_has_room` says so to whoever would send more.
+            self._memory_is_short = not self._outgoing_share.resize(self._outgoing_bytes)
         self._has_outgoing.set()
 
     async def _write(self, stream: trio.abc.Stream) -> None:
@@ -320,6 +357,7 @@ class WebSocketSession:
                 self._scope.cancel()
                 return
             self._outgoing_bytes -= len(data)
+            self._memory_is_short = not self._outgoing_share.resize(self._outgoing_bytes)
             self._progress.unpark_all()
 
     async def _beat(self) -> None:
