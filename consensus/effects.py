@@ -66,7 +66,9 @@ class FetchBody:
 class Sign:
     """Sign this message under the double-sign guard; answer with `inputs.Signed`.
 
-    When the guard refuses, do not answer: the machine goes on without this vote.
+    One at a time: the next one is asked for when the answer has been taken, so that each
+    message is in the log before the signer's watermark passes it (R22). When the guard refuses,
+    answer with `inputs.SignRefused`: the machine goes on without this message.
     """
 
     message: SignedMessage

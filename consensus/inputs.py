@@ -16,6 +16,7 @@ from clawpurse.ledger.agreement.certificates import (
     RoundCertificate,
 )
 from clawpurse.ledger.agreement.messages import Proposal, SignedMessage, Vote
+from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Header
 
 
@@ -124,6 +125,15 @@ class Signed:
     message: SignedMessage
 
 
+@dataclass(frozen=True, slots=True)
+class SignRefused:
+    """The other answer to `effects.Sign`: the guard will not sign for this position."""
+
+    kind: Kind
+    height: int
+    round: int
+
+
 Input = (
     StartHeight
     | ProposalReceived
@@ -136,4 +146,5 @@ Input = (
     | HeaderFetched
     | SyncedBlock
     | Signed
+    | SignRefused
 )

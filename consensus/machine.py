@@ -36,6 +36,7 @@ from clawpurse.consensus.inputs import (
     Input,
     ProposalReceived,
     Signed,
+    SignRefused,
     StartHeight,
     SyncedBlock,
     TimeoutElapsed,
@@ -157,7 +158,8 @@ class Machine:
         if at.decision is not None:
             return (at.decision,)
         effects: list[Effect] = [Broadcast(message) for message in at.own_messages]
-        effects += [Sign(message) for message in at.signing.values()]
+        if at.being_signed is not None:
+            effects.append(Sign(at.being_signed))
         if at.awaits_block and at.step is Step.PROPOSE:
             effects.append(RequestBlock(at.height, at.requested_round))
         for block_id, header in at.asked.items():
@@ -308,6 +310,12 @@ class Machine:
                 return height == at.height and self._on_timeout(at, kind, round_)
             case Signed(message):
                 return self._on_signed(at, message)
+            case SignRefused(kind, height, round_):
+                asked = at.being_signed
+                if asked is None or (kind, height, round_) != _position(asked):
+                    return False
+                at.sign_next()
+                return True
             case Validity(block_id):
                 if block_id not in at.asked or block_id in at.verdicts:
                     return False
@@ -393,11 +401,9 @@ class Machine:
 
     def _on_signed(self, at: Height, message: SignedMessage) -> bool:
         """R22 steps 3–5: the own message is logged, fed to the own keepers, and sent."""
-        slot = (message.round, kind_of(message))
-        asked = at.signing.get(slot)
+        asked = at.being_signed
         if asked is None or asked != message._replace(signature=asked.signature):
             return False
-        del at.signing[slot]
         at.own_messages.append(message)
         contradicted: SignedMessage | None = None
         if isinstance(message, Vote):
@@ -407,6 +413,7 @@ class Machine:
         # Two hosts under one key: the signer of each lets it speak once, and both may be heard.
         self._accuse(contradicted, message)
         self._out.append(Broadcast(message))
+        at.sign_next()
         return True
 
     def _on_certificate(
@@ -469,6 +476,10 @@ class Machine:
             return self._reject(event, "it is not the block that was asked for")
         at.proposals.headers[header.block_id] = header
         return True
+
+
+def _position(message: SignedMessage) -> tuple[Kind, int, int]:
+    return kind_of(message), message.height, message.round
 
 
 def _on_block_ready(at: Height, event: BlockReady) -> bool:

@@ -151,6 +151,7 @@ class Height:
             return
         if round_ > 0:
             self.timers.clear()
+            self._drop_unasked()
             self.out.append(CancelTimeouts(self.height, round_))
             self._broadcast_entry()
         if round_ == 0 and not self.has_work and self.timeouts.heartbeat_ms > 0:
@@ -502,8 +503,28 @@ class Height:
             self._sign(Vote(kind, self.height, self.round, block_id, self.own_key))
 
     def _sign(self, message: SignedMessage) -> None:
+        # R22 for each output: logged, signed, logged, sent, and only then the next one. A
+        # watermark that ran ahead would refuse a message that a crash kept out of the log.
         self.signing[message.round, kind_of(message)] = message
-        self.out.append(Sign(message))
+        if len(self.signing) == 1:
+            self.out.append(Sign(message))
+
+    @property
+    def being_signed(self) -> SignedMessage | None:
+        """The message that the host was asked to sign and has not answered for."""
+        return next(iter(self.signing.values()), None)
+
+    def sign_next(self) -> None:
+        """Strike off the message that was answered for and ask for the one behind it."""
+        del self.signing[next(iter(self.signing))]
+        following = self.being_signed
+        if following is not None:
+            self.out.append(Sign(following))
+
+    def _drop_unasked(self) -> None:
+        """A slow signer's backlog of rounds that are over helps nobody; one may be in its hands."""
+        for slot in list(self.signing)[1:]:
+            del self.signing[slot]
 
     def _schedule(self, kind: TimeoutKind, ms: int) -> None:
         timer = ScheduleTimeout(kind, self.height, self.round, ms)

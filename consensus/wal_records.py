@@ -18,6 +18,7 @@ from clawpurse.consensus.inputs import (
     Input,
     ProposalReceived,
     Signed,
+    SignRefused,
     StartHeight,
     SyncedBlock,
     TimeoutElapsed,
@@ -35,7 +36,7 @@ from clawpurse.ledger.agreement.certificates import (
 )
 from clawpurse.ledger.agreement.envelope import MESSAGE_BYTES_MAX, pack_message, unpack_message
 from clawpurse.ledger.agreement.messages import Proposal, Vote
-from clawpurse.ledger.agreement.signbytes import ROUND_MAX
+from clawpurse.ledger.agreement.signbytes import ROUND_MAX, Kind
 from clawpurse.ledger.blocks import (
     BLOCK_BYTES_MAX,
     CERTIFICATE_BYTES_MAX,
@@ -74,6 +75,7 @@ Record = Input | BodyStored | Decided
 
 _START, _PROPOSAL, _VOTE, _CERTIFICATE, _BLOCK_READY, _VALIDITY = 1, 2, 3, 4, 5, 6
 _WORK, _TIMEOUT, _HEADER, _SYNCED, _SIGNED, _BODY, _DECIDED = 7, 8, 9, 10, 11, 12, 13
+_REFUSED = 14
 
 
 def encode(record: Record) -> bytes:
@@ -106,6 +108,8 @@ def _fields(record: Record) -> list[object]:
             return [_SYNCED, header.pack(), certificate.pack()]
         case Signed(message):
             return [_SIGNED, pack_message(message)]
+        case SignRefused(kind, height, round_):
+            return [_REFUSED, kind, height, round_]
         case BodyStored(block_id, block):
             return [_BODY, block_id, block]
         case Decided(header, certificate):
@@ -231,6 +235,15 @@ def _read_signed(wire: list[Wire]) -> Signed:
     return Signed(message)
 
 
+def _read_refused(wire: list[Wire]) -> SignRefused:
+    kind, height, round_ = codec.array(wire, "record", 3)
+    return SignRefused(
+        Kind(codec.integer(kind, "record.kind", Kind.PROPOSAL, Kind.PRECOMMIT)),
+        codec.integer(height, "record.height", 1),
+        codec.integer(round_, "record.round", 0, ROUND_MAX),
+    )
+
+
 def _read_body(wire: list[Wire]) -> BodyStored:
     block_id, block = codec.array(wire, "record", 2)
     return BodyStored(
@@ -258,4 +271,5 @@ _READERS: Final[dict[int, Callable[[list[Wire]], Record]]] = {
     _SIGNED: _read_signed,
     _BODY: _read_body,
     _DECIDED: _read_decided,
+    _REFUSED: _read_refused,
 }
