@@ -1,0 +1,162 @@
+"""The record layer after the handshake: sealed records, and messages cut into frames within.
+
+A record is length(2) ‖ ChaCha20-Poly1305 of frames, at most 65,535 bytes; nonces count up, and
+both sides rekey after the same number of records, long before a nonce could repeat. A frame is
+channel(1) ‖ flags(1) ‖ size(2) ‖ bytes; the first frame of a message begins with its whole
+length (4) and kind (1), so that an oversized message is refused before it is collected.
+Pure: bytes in, bytes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+from clawpurse.ledger.errors import Bug, ProtocolViolation
+from clawpurse.p2p.noise import TAG_BYTES, nonce_bytes, rekeyed
+
+RECORD_BYTES_MAX: Final = 65_535
+PLAIN_BYTES_MAX: Final = RECORD_BYTES_MAX - TAG_BYTES
+# Small enough that a vote never waits long behind a block on the same wire.
+FRAME_BYTES_MAX: Final = 32_768
+FRAME_HEAD_BYTES: Final = 4
+MESSAGE_HEAD_BYTES: Final = 5
+FLAG_START: Final = 1
+FLAG_END: Final = 2
+# The cipher is safe for far more; a million records bounds what one leaked key reveals.
+REKEY_RECORDS: Final = 1 << 20
+
+
+class RecordCipher:
+    """One direction of a connection: seals or opens records in order."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._cipher = ChaCha20Poly1305(key)
+        self._count = 0
+
+    def _next_nonce(self) -> bytes:
+        if self._count == REKEY_RECORDS:
+            self._key = rekeyed(self._key)
+            self._cipher = ChaCha20Poly1305(self._key)
+            self._count = 0
+        nonce = nonce_bytes(self._count)
+        self._count += 1
+        return nonce
+
+    def seal(self, plain: bytes) -> bytes:
+        """Return the record of at most `PLAIN_BYTES_MAX` bytes."""
+        if not 0 < len(plain) <= PLAIN_BYTES_MAX:
+            raise Bug(f"a record of {len(plain)} bytes was to be sealed")
+        sealed = self._cipher.encrypt(self._next_nonce(), plain, None)
+        return len(sealed).to_bytes(2, "big") + sealed
+
+    def open(self, sealed: bytes) -> bytes:
+        """Return a record's content. Raises `ProtocolViolation` if it was tampered with."""
+        try:
+            return self._cipher.decrypt(self._next_nonce(), sealed, None)
+        except InvalidTag:
+            raise ProtocolViolation("a record does not decrypt") from None
+
+
+class RecordReader:
+    """Cuts a byte stream into opened records."""
+
+    def __init__(self, cipher: RecordCipher, data: bytes = b"") -> None:
+        self._cipher = cipher
+        self._buffer = bytearray(data)
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take received bytes; return the content of every record that is complete."""
+        buffer = self._buffer
+        buffer += data
+        opened: list[bytes] = []
+        place = 0
+        while len(buffer) - place >= 2:
+            size = int.from_bytes(buffer[place : place + 2], "big")
+            if size <= TAG_BYTES:
+                raise ProtocolViolation("a record is empty")
+            end = place + 2 + size
+            if len(buffer) < end:
+                break
+            opened.append(self._cipher.open(bytes(buffer[place + 2 : end])))
+            place = end
+        del buffer[:place]
+        return opened
+
+
+class Message(NamedTuple):
+    """One message as it was sent: channel, kind within it, payload."""
+
+    channel: int
+    kind: int
+    payload: bytes
+
+
+def frame_message(channel: int, kind: int, payload: bytes) -> list[bytes]:
+    """Return a message's frames, in order."""
+    data = (len(payload) + 1).to_bytes(4, "big") + bytes((kind,)) + payload
+    frames = []
+    for place in range(0, len(data), FRAME_BYTES_MAX):
+        piece = data[place : place + FRAME_BYTES_MAX]
+        flags = (FLAG_START if place == 0 else 0) | (
+            FLAG_END if place + FRAME_BYTES_MAX >= len(data) else 0
+        )
+        frames.append(bytes((channel, flags)) + len(piece).to_bytes(2, "big") + piece)
+    return frames
+
+
+class MessageReader:
+    """Puts messages together from frames; one unfinished message per channel.
+
+    `size_max(channel, kind)` bounds a payload, and raises `ProtocolViolation` for a channel or
+    kind that does not exist.
+    """
+
+    def __init__(self, size_max: Callable[[int, int], int]) -> None:
+        self._size_max = size_max
+        self._open: dict[int, tuple[int, int, bytearray]] = {}
+
+    def feed(self, plain: bytes) -> list[Message]:
+        """Take a record's content; return the messages that it completes."""
+        done: list[Message] = []
+        place = 0
+        while place < len(plain):
+            head = plain[place : place + FRAME_HEAD_BYTES]
+            size = int.from_bytes(head[2:4], "big")
+            data = plain[place + FRAME_HEAD_BYTES : place + FRAME_HEAD_BYTES + size]
+            if len(head) < FRAME_HEAD_BYTES or len(data) != size or head[1] > 3:
+                raise ProtocolViolation("a frame is cut off")
+            place += FRAME_HEAD_BYTES + size
+            message = self._frame(head[0], head[1], data)
+            if message is not None:
+                done.append(message)
+        return done
+
+    def _frame(self, channel: int, flags: int, data: bytes) -> Message | None:
+        if flags & FLAG_START:
+            kind, total, rest = self._begin(channel, data)
+            buffer = bytearray(rest)
+        else:
+            found = self._open.pop(channel, None)
+            if found is None:
+                raise ProtocolViolation("a frame continues nothing")
+            kind, total, buffer = found
+            buffer += data
+        if len(buffer) > total or (flags & FLAG_END and len(buffer) != total):
+            raise ProtocolViolation("a message is not as long as it says")
+        if flags & FLAG_END:
+            return Message(channel, kind, bytes(buffer))
+        self._open[channel] = (kind, total, buffer)
+        return None
+
+    def _begin(self, channel: int, data: bytes) -> tuple[int, int, bytes]:
+        if channel in self._open or len(data) < MESSAGE_HEAD_BYTES:
+            raise ProtocolViolation("a message begins inside another, or without a head")
+        total, kind = int.from_bytes(data[:4], "big") - 1, data[4]
+        if not 0 <= total <= self._size_max(channel, kind):
+            raise ProtocolViolation(f"a message of kind {channel}/{kind} claims {total} bytes")
+        return kind, total, data[MESSAGE_HEAD_BYTES:]

@@ -1,0 +1,111 @@
+"""How peers stand: scores that decay, bans with a reason and an end.
+
+What no honest node sends (a bad signature, bad encoding, an oversized frame) is banned at once,
+key and address; what version skew or a slow link can cause is only rate-limited. Loopback and
+configured addresses are never banned, a configured key is only disconnected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from clawpurse.p2p.address import ban_key, is_loopback
+
+BAN_FIRST_S: Final = 3_600
+# Each further ban of the same key or address is longer, up to a day.
+BAN_MAX_S: Final = 86_400
+# Failed handshakes are cheap to cause and may be a port scan: only many of them are a ban.
+SCORE_BAN: Final = 100.0
+SCORE_HALF_LIFE_S: Final = 600.0
+SCORES_MAX: Final = 4_096
+BANS_MAX: Final = 4_096
+
+
+class Ban(NamedTuple):
+    """A ban of a node id (hex) or an address; `until_ms` by the wall clock."""
+
+    subject: str
+    reason: str
+    until_ms: int
+    times: int
+
+
+class Standing:
+    """Scores and bans of one node. `now_ms` is the wall clock, because bans outlive restarts."""
+
+    def __init__(
+        self,
+        now_ms: Callable[[], int],
+        configured_ids: Iterable[bytes],
+        configured_hosts: Iterable[str],
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._now_ms = now_ms
+        self._ids = frozenset(configured_ids)
+        self._hosts = frozenset(configured_hosts)
+        self._changed = changed
+        self._bans: dict[str, Ban] = {}
+        self._scores: dict[str, tuple[float, int]] = {}
+
+    def banned(self, node_id: bytes | None, host: str) -> Ban | None:
+        """Return the ban in force against a key or an address."""
+        now = self._now_ms()
+        subjects = [ban_key(host)] + ([] if node_id is None else [node_id.hex()])
+        for subject in subjects:
+            ban = self._bans.get(subject)
+            if ban is not None and ban.until_ms > now:
+                return ban
+        return None
+
+    def ban(self, node_id: bytes | None, host: str, reason: str) -> None:
+        """Ban a key and an address, as far as they may be."""
+        if node_id is not None and node_id not in self._ids:
+            self._add(node_id.hex(), reason)
+        if not is_loopback(host) and host not in self._hosts:
+            self._add(ban_key(host), reason)
+
+    def _add(self, subject: str, reason: str) -> None:
+        before = self._bans.pop(subject, None)
+        count = 1 if before is None else before.times + 1
+        length_s = min(BAN_FIRST_S * 2 ** (count - 1), BAN_MAX_S)
+        until = self._now_ms() + 1000 * length_s
+        self._bans[subject] = Ban(subject, reason, until, count)
+        while len(self._bans) > BANS_MAX:
+            del self._bans[next(iter(self._bans))]
+        self._changed()
+
+    def annoy(self, host: str, points: float, reason: str) -> None:
+        """Add to an address's score; enough of it is a ban."""
+        key, now = ban_key(host), self._now_ms()
+        score, at = self._scores.pop(key, (0.0, now))
+        score = score * 0.5 ** (max(0, now - at) / 1000 / SCORE_HALF_LIFE_S) + points
+        if score >= SCORE_BAN:
+            self.ban(None, host, reason)
+            return
+        self._scores[key] = (score, now)
+        while len(self._scores) > SCORES_MAX:
+            del self._scores[next(iter(self._scores))]
+
+    def bans(self) -> list[Ban]:
+        """Return the bans in force."""
+        now = self._now_ms()
+        return [ban for ban in self._bans.values() if ban.until_ms > now]
+
+    def export(self) -> list[list[Any]]:
+        """Return the bans as JSON values, to be kept."""
+        return [list(ban) for ban in self.bans()]
+
+    def restore(self, saved: Iterable[Any]) -> None:
+        """Take back what `export` returned; entries of another form are left out."""
+        for item in saved:
+            if (
+                isinstance(item, list)
+                and len(item) == len(Ban._fields)
+                and isinstance(item[0], str)
+                and isinstance(item[1], str)
+                and isinstance(item[2], int)
+                and isinstance(item[3], int)
+                and len(self._bans) < BANS_MAX
+            ):
+                self._bans[item[0]] = Ban(*item)
