@@ -1,0 +1,260 @@
+"""What `tx wait|verify|decode|submit` do."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from clawpurse.cli.failures import Exit, Pending, Rejected, UsageFault
+from clawpurse.cli.output import FAILED, OK, WARNING
+from clawpurse.cli.session import Session, shown
+from clawpurse.cli.who import account_named
+from clawpurse.ledger import crypto
+from clawpurse.ledger.errors import Code, Malformed, OperatorError, Refused
+from clawpurse.ledger.transactions import (
+    TX_BYTES_MAX,
+    Transaction,
+    decode_body,
+    decode_transaction,
+)
+from clawpurse.modules.kit.web.errors import RpcError
+from clawpurse.modules.registry import build_registry
+from clawpurse.wallet.client import Fate, NodeClient
+from clawpurse.wallet.describe import Line, describe_body, describe_transaction, words_for
+from clawpurse.wallet.receipts import DOCUMENT_BYTES_MAX, ReceiptStore, verify_payment
+
+# A signed form is an array of two parts, a body one of fourteen (docs/protocol.md).
+_SIGNED_FIRST_BYTE: Final = b"\x92"
+_STDIN: Final = "-"
+
+
+def wait(
+    session: Session, tx_id: str | None, sender: str | None, key: str | None, timeout_s: int
+) -> int:
+    """Say what became of a transaction.
+
+    Returns 0 final, 4 failed, expired or replaced, 5 pending, 1 unknown to the node.
+    """
+    if (tx_id is None) == (sender is None or key is None):
+        raise UsageFault(
+            "Name the transaction's id, or --sender and --idempotency-key.",
+            "",
+            "clawpurse tx wait --help",
+        )
+    account = None if sender is None else account_named(session, sender).account
+
+    async def run() -> tuple[Fate, dict[str, Any] | None]:
+        async with NodeClient(session.network()) as node:
+            terms = await node.terms()
+            if tx_id is not None:
+                fate = await node.wait(_digest(tx_id, "transaction id"), timeout_s * 1000)
+            else:
+                assert account is not None and key is not None
+                fate = await node.wait_by_key(account, _hex(key, "key"), timeout_s * 1000)
+            if fate.status != "final":
+                return fate, None
+            return fate, await node.proven_payment(fate.tx_id, terms.genesis_hash, build_registry())
+
+    fate, document = trio.run(run)
+    return _tell_fate(session, fate, document, timeout_s)
+
+
+def _tell_fate(
+    session: Session, fate: Fate, document: dict[str, Any] | None, timeout_s: int
+) -> int:
+    shown_id = f"0x{fate.tx_id.hex()}"
+    if document is not None:
+        place = ReceiptStore(session.client_home.receipts_directory).save(document)
+        return _tell_final(session, document, place)
+    if session.json_mode:
+        answer: dict[str, Any] = {"txId": shown_id or None, "status": fate.status}
+        if fate.replaced_by is not None:
+            answer["replacedBy"] = f"0x{fate.replaced_by.hex()}"
+        session.out.emit(answer)
+    out = session.out
+    match fate.status:
+        case "expired":
+            out.line(f"{out.mark(FAILED)} Expired; it will never happen.")
+            return Exit.REJECTED
+        case "replaced":
+            by = "" if fate.replaced_by is None else f" by 0x{fate.replaced_by.hex()}"
+            out.line(f"{out.mark(FAILED)} Replaced{by}; it will never happen.")
+            return Exit.REJECTED
+        case "unknown":
+            out.line(f"{out.mark(WARNING)} Not seen here; it may still arrive.")
+            out.note(f"Next: clawpurse tx wait {shown_id} --timeout 60")
+            return Exit.FAILED
+    out.line(f"{out.mark(WARNING)} Pending after {timeout_s} s; may still be final. Do not resend.")
+    out.note(f"Next: clawpurse tx wait {shown_id}")
+    return Exit.PENDING
+
+
+def _tell_final(session: Session, document: dict[str, Any], place: Path) -> int:
+    receipt = document["receipt"]
+    ok = receipt["code"] == "ok"
+    if session.json_mode:
+        session.out.emit(document)
+        return Exit.DONE if ok else Exit.REJECTED
+    out = session.out
+    if ok:
+        out.line(f"{out.mark(OK)} Final in block {document['height']}. Proof checked.")
+    else:
+        out.line(f"{out.mark(FAILED)} Failed in block {document['height']}: {receipt['reason']}")
+    out.fields([("Tx", document["txId"]), ("Receipt", shown(place))])
+    return Exit.DONE if ok else Exit.REJECTED
+
+
+def verify(session: Session, file: str, genesis_hash: str) -> int:
+    """Judge a payment document offline; return 0 valid, 4 not."""
+    trusted = _digest(genesis_hash, "genesis hash")
+    data = _read(file, DOCUMENT_BYTES_MAX)
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        raise UsageFault(
+            f"{file} is not JSON.", "", "clawpurse wallet send … --json prints what is read here"
+        ) from None
+    verdict = verify_payment(document, trusted, build_registry())
+    if session.json_mode:
+        session.out.emit(
+            {
+                "valid": verdict.valid,
+                "txId": None if verdict.tx_id is None else f"0x{verdict.tx_id.hex()}",
+                "height": verdict.height,
+                "reason": verdict.reason,
+            }
+        )
+    else:
+        mark = session.out.mark(OK if verdict.valid else FAILED)
+        word = "Valid" if verdict.valid else "Not valid"
+        session.out.line(f"{mark} {word}. {verdict.reason}")
+        if verdict.tx_id is not None:
+            session.out.fields([("Tx", f"0x{verdict.tx_id.hex()}")])
+    return Exit.DONE if verdict.valid else Exit.REJECTED
+
+
+def decode(session: Session, source: str) -> None:
+    """Show a signed transaction, or the body of one, in words."""
+    data = _transaction_bytes(source)
+    registry, words = build_registry(), words_for({})
+    signed = data[:1] == _SIGNED_FIRST_BYTE
+    lines: list[Line]
+    if signed:
+        transaction = decode_transaction(data)
+        lines, tx_id = describe_transaction(transaction, registry, words), transaction.tx_id
+    else:
+        body = decode_body(data)
+        lines, tx_id = describe_body(body, registry, words), crypto.tx_id_of(data)
+    if session.json_mode:
+        session.out.emit(
+            {
+                "txId": f"0x{tx_id.hex()}",
+                "signed": signed,
+                "words": [
+                    {"label": line.label, "text": line.text, "warning": line.warning}
+                    for line in lines
+                ],
+            }
+        )
+        return
+    width = max(len(line.label) for line in lines)
+    for line in lines:
+        mark = f"{session.out.mark(WARNING)} " if line.warning else "  "
+        session.out.line(f"{mark}{line.label:<{width}}  {line.text}")
+
+
+def submit(session: Session, source: str, timeout_s: int) -> int:
+    """Send a signed transaction and wait. Raises `Rejected` and `Pending` as `wallet send`."""
+    transaction = decode_transaction(_transaction_bytes(source))
+
+    async def run() -> tuple[Fate, dict[str, Any] | None]:
+        async with NodeClient(session.network()) as node:
+            terms = await node.terms()
+            body = transaction.body
+            if (body.chain_id, body.genesis_hash) != (terms.chain_id, terms.genesis_hash):
+                raise _other_chain(transaction, terms.chain_id)
+            try:
+                await node.submit(transaction.raw)
+            except RpcError as err:
+                known = next((one for one in Code if one.rpc_code == err.code), None)
+                if known is None:
+                    raise
+                reason = err.reason[:1].upper() + err.reason[1:].rstrip(".") + "."
+                raise Rejected(reason, "Nothing was sent.", err.hint, code=known) from err
+            fate = await node.wait(transaction.tx_id, timeout_s * 1000)
+            if fate.status != "final":
+                return fate, None
+            return fate, await node.proven_payment(fate.tx_id, terms.genesis_hash, build_registry())
+
+    try:
+        fate, document = trio.run(run)
+    except Refused as err:
+        raise Rejected(err.reason, "Nothing was sent.", "add --rpc URL", code=err.code) from err
+    if document is None and fate.status in ("pending", "accepted", "unknown"):
+        raise Pending(
+            f"Pending after {timeout_s} s; may still be final.",
+            "Do not resend.",
+            f"clawpurse tx wait 0x{transaction.tx_id.hex()}",
+        )
+    return _tell_fate(session, fate, document, timeout_s)
+
+
+def _other_chain(transaction: Transaction, chain_id: str) -> Rejected:
+    theirs = chain_id
+    if transaction.body.chain_id == chain_id:
+        theirs = f"another {chain_id}"
+    return Rejected(
+        f"Signed for {transaction.body.chain_id}, node runs {theirs}.",
+        "Nothing was sent.",
+        "add --rpc URL",
+        code=Code.WRONG_CHAIN,
+    )
+
+
+def _transaction_bytes(source: str) -> bytes:
+    """Return the bytes that a file, stdin or hex text holds: raw, hex, or JSON with `tx`/`raw`."""
+    if source.startswith("0x"):
+        return _hex(source, "transaction")
+    data = _read(source, 4 * TX_BYTES_MAX)
+    text = data.strip()
+    if text.startswith(b"0x"):
+        return _hex(text.decode("ascii", "replace"), "transaction")
+    if text.startswith(b"{"):
+        try:
+            document = json.loads(text)
+            return _hex(str(document.get("tx") or document["raw"]), "transaction")
+        except (ValueError, KeyError):
+            raise UsageFault(f"{source} has no transaction (tx or raw).", "", "") from None
+    return data
+
+
+def _read(source: str, size_max: int) -> bytes:
+    try:
+        if source == _STDIN:
+            data = sys.stdin.buffer.read(size_max + 1)
+        else:
+            with open(source, "rb") as file:
+                data = file.read(size_max + 1)
+    except OSError as err:
+        raise UsageFault(f"{source} cannot be read: {err.strerror}.", "", "check the name") from err
+    if len(data) > size_max:
+        raise OperatorError(f"{source} is larger than {size_max} bytes.")
+    return data
+
+
+def _hex(text: str, field: str) -> bytes:
+    try:
+        return bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        raise Malformed(field, "is not 0x and hex digits") from None
+
+
+def _digest(text: str, field: str) -> bytes:
+    octets = _hex(text, field)
+    if len(octets) != crypto.HASH_BYTES:
+        raise Malformed(field, f"is {len(octets)} bytes, 32 are required")
+    return octets
