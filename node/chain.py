@@ -17,7 +17,7 @@ from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.crypto import HASH_BYTES
 from clawpurse.ledger.errors import Bug, OperatorError, StorageFault
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.kernel.records import DUE_PREFIX
+from clawpurse.ledger.kernel.records import DUE_PREFIX, Account, account_key
 from clawpurse.ledger.module_api import KERNEL, Registry
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.store import schema
@@ -103,6 +103,11 @@ class Chain:
     def height(self) -> int:
         """The height of the newest final block."""
         return self.tip.height
+
+    def account(self, account: bytes) -> Account | None:
+        """Return a committed account record."""
+        data = self.reader.get(KERNEL, account_key(account))
+        return None if data is None else Account.unpack(data)
 
     def next_due_ms(self) -> int | None:
         """Return when the earliest due work is due (block time), or None."""

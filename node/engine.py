@@ -203,6 +203,10 @@ class Engine:
             )
         self._wal.create(wanted)
 
+    def close_log(self) -> None:
+        """Close the log; nothing is lost by not doing so."""
+        self._wal.close()
+
     def _replay(self) -> None:
         for record in self._wal.recovered:
             event = decode(record.payload)

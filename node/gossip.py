@@ -61,11 +61,15 @@ class TransactionGossip:
         self,
         outbox: Outbox,
         find: Callable[[bytes], Prepared | None],
-        take: Callable[[Sequence[bytes], bytes], None],
+        knows: Callable[[bytes], bool],
+        take: Callable[[Sequence[bytes], bytes], object],
     ) -> None:
-        """`take(raws, peer)` hands received bodies to the intake without waiting."""
+        """`knows(wtx_id)` tells what need not be asked for; `take(raws, peer)` hands received
+        bodies to the intake without waiting.
+        """
         self._outbox = outbox
         self._find = find
+        self._knows = knows
         self._take = take
         self._known: dict[bytes, Known] = {}
         self._fresh: list[tuple[Prepared, bytes | None]] = []
@@ -97,7 +101,7 @@ class TransactionGossip:
         wanted = []
         for wtx_id in ids:
             known.add(wtx_id)
-            if self._find(wtx_id) is None and self._wanted.get(wtx_id, 0.0) <= now:
+            if not self._knows(wtx_id) and self._wanted.get(wtx_id, 0.0) <= now:
                 wanted.append(wtx_id)
                 self._wanted.pop(wtx_id, None)
                 self._wanted[wtx_id] = now + ANSWER_TIMEOUT_S

@@ -30,7 +30,7 @@ class ConsensusHost:
         finality: Finality,
         clock: Clock,
         own_key: bytes | None,
-        on_committed: Callable[[Executed], None],
+        on_committed: Callable[[Executed, list[bytes]], None],
     ) -> None:
         self._chain = chain
         self._proposing = proposing
@@ -98,9 +98,10 @@ class ConsensusHost:
             await trio.lowlevel.checkpoint()
         tx_ids = [item.transaction.tx_id for item in executed.prepared]
         self._finality.announce(executed.block.header.height, tx_ids)
-        for tx_id, _ in update.settled:
+        settled = [tx_id for tx_id, _ in update.settled]
+        for tx_id in settled:
             self._finality.tell(tx_id)
-        self._on_committed(executed)
+        self._on_committed(executed, settled)
 
     @property
     def head(self) -> Head:

@@ -6,13 +6,15 @@ so that nothing is counted twice. `LoopLag` measures how late the event loop wak
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from clawpurse.ledger.blocks import Receipt
+from clawpurse.ledger.errors import Code
 from clawpurse.node.clock import Clock
 
 # How often the loop is asked to wake up; 50 ms costs nothing and catches what users feel.
@@ -77,6 +79,13 @@ class Metrics:
         self.calls.labels(method).observe(seconds)
         if code:
             self.call_errors.labels(method, str(code)).inc()
+
+    def observe_block(self, receipts: Sequence[Receipt]) -> None:
+        """Count a final block."""
+        self.blocks.inc()
+        succeeded = sum([receipt.code == Code.OK for receipt in receipts])
+        self.transactions.labels("succeeded").inc(succeeded)
+        self.transactions.labels("failed").inc(len(receipts) - succeeded)
 
     def exposition(self) -> bytes:
         """Return the text that Prometheus reads."""

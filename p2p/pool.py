@@ -333,7 +333,7 @@ class PeerPool:
         held = self._connections.get(connection.node_id)
         if held is not None:
             mine_first = self.node_id < connection.node_id
-            if held.outbound != connection.outbound and connection.outbound != mine_first:
+            if connection.outbound not in (held.outbound, mine_first):
                 return False
             held.close("replaced by another connection to the same node")
             self._handler.disconnected(connection.node_id)
@@ -437,16 +437,14 @@ class PeerPool:
         return [record.signed(self.identity.node_seed, self.identity.genesis_hash)]
 
     def _on_records(self, connection: Connection, kind: int, payload: bytes) -> None:
+        if kind not in (RECORDS_WANTED, RECORDS):
+            raise ProtocolViolation(f"kind {kind} does not exist on the peers channel")
         if kind == RECORDS_WANTED:
-            shared = [
-                record
-                for record in self.book.records()
-                if record.node_id not in self._config.private_ids
-                and record.node_id != connection.node_id
-            ]
+            known = {connection.node_id} | self._config.private_ids
+            shared = [record for record in self.book.records() if record.node_id not in known]
             answer = [*self._own_record(), *shared][:RECORDS_PER_ANSWER_MAX]
             connection.send(Channel.PEERS, RECORDS, pack_records(answer))
-        elif kind == RECORDS:
+        else:
             before = len(self.book.records())
             for record in unpack_records(payload):
                 self.book.add(record, connection.endpoint.host)
@@ -454,5 +452,3 @@ class PeerPool:
                     self.book.connected(record.node_id)
             if len(self.book.records()) != before:
                 self._notify()
-        else:
-            raise ProtocolViolation(f"kind {kind} does not exist on the peers channel")

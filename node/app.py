@@ -1,0 +1,331 @@
+"""The whole process on one screen: build every part in order, then one nursery.
+
+`Node` takes everything of the outside world as `Outside`, so that simulation runs this same
+file; `run_node` is the daemon.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, NamedTuple
+
+import trio
+
+from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.store.index import locate_transaction
+from clawpurse.ledger.store.kv import KeyValue
+from clawpurse.ledger.store.state import StateLimits
+from clawpurse.modules.faucet.service import Faucet
+from clawpurse.modules.kit.web.guard import RefusalLog
+from clawpurse.modules.kit.web.limits import Limits
+from clawpurse.modules.registry import build_registry
+from clawpurse.node.bodies import Bodies
+from clawpurse.node.care import Care
+from clawpurse.node.chain import Executed, open_chain
+from clawpurse.node.clock import Clock
+from clawpurse.node.config import NodeConfig
+from clawpurse.node.engine import Engine
+from clawpurse.node.files import Files
+from clawpurse.node.finality import Finality
+from clawpurse.node.gossip import TransactionGossip
+from clawpurse.node.host import ConsensusHost
+from clawpurse.node.intake import Failure, Intake
+from clawpurse.node.journal import Journal
+from clawpurse.node.mempool import Mempool, PoolLimits
+from clawpurse.node.messages import ProposalKind, SyncKind, TransactionKind
+from clawpurse.node.metrics import Metrics
+from clawpurse.node.network import ChannelOutbox, ConsensusOutbox, NetworkView, Router
+from clawpurse.node.ports import Ports
+from clawpurse.node.proposing import Proposing
+from clawpurse.node.rpc.services import Services
+from clawpurse.node.signer import Signer
+from clawpurse.node.sync import BlockSync
+from clawpurse.node.verifier import Verifier
+from clawpurse.node.votes import VoteGossip
+from clawpurse.node.wal import Wal
+from clawpurse.node.workers import LaneFactory
+from clawpurse.p2p.book import AddressBook
+from clawpurse.p2p.channels import Channel
+from clawpurse.p2p.handshake import Identity
+from clawpurse.p2p.pool import PeerPool, PoolConfig
+from clawpurse.p2p.standing import Standing
+from clawpurse.p2p.transport import Transport
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What of the world a node needs; simulation hands in twins.
+
+    `verifier_runs` is the verifier's own task, if it has one. `keep_peers` stores the address
+    book and bans (JSON values) and may do nothing.
+    """
+
+    store: KeyValue
+    wal_files: Files
+    journal_files: Files
+    lanes: LaneFactory
+    clock: Clock
+    verifier: Verifier
+    verifier_runs: Callable[..., Awaitable[object]] | None
+    transport: Transport
+    random_bytes: Callable[[int], bytes]
+    keep_peers: Callable[[dict[str, object]], None]
+    saved_peers: dict[str, object]
+    free_disk_mb: Callable[[], int]
+
+
+class Keys(NamedTuple):
+    """A node's identity: the node key's seed, the signer if it is an authority, admin token."""
+
+    node_seed: bytes
+    signer: Signer | None
+    admin_token: str
+
+
+class Node:
+    """One node, built and not yet running. Parts are attributes for whoever looks on."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        config: NodeConfig,
+        keys: Keys,
+        pool_config: PoolConfig,
+        outside: Outside,
+    ) -> None:
+        clock, lanes = outside.clock, outside.lanes
+        self.outside: Final = outside
+        self.stopped: Final = trio.Event()
+        self.ended: Final = trio.Event()
+        self.metrics: Final = Metrics()
+        registry = build_registry()
+        domain = Domain(genesis.chain_id, genesis.hash, 0)
+        limits = StateLimits(
+            page_cache_bytes=config.tree_cache_mb << 20,
+            value_cache_bytes=config.value_cache_mb << 20,
+        )
+        self.chain: Final = open_chain(genesis, registry, outside.store, lanes(), limits)
+        self.pool: Final = Mempool(
+            PoolLimits(
+                config.mempool_transactions_max,
+                config.mempool_bytes_max,
+                config.mempool_per_sender_max,
+            )
+        )
+        self.journal: Final = Journal(
+            outside.journal_files, lanes(), genesis.hash, outside.random_bytes
+        )
+        self.router: Final = Router()
+        self.bodies: Final = Bodies(
+            registry,
+            self.pool,
+            outside.verifier,
+            ChannelOutbox[ProposalKind](self.router, Channel.PROPOSALS),
+        )
+        self.bodies.committed_block = self._committed_block
+        self.finality: Final = Finality()
+        self.finality.height = self.chain.height
+        proposing = Proposing(self.chain, self.pool, clock, domain)
+        own_key = None if keys.signer is None else keys.signer.public_key
+        self.host: Final = ConsensusHost(
+            self.chain, proposing, self.pool, self.finality, clock, own_key, self._committed
+        )
+        self.votes: Final = VoteGossip(
+            self.chain, self.bodies, domain, clock, ConsensusOutbox(self.router), keys.signer
+        )
+        self.engine: Final = Engine(
+            domain,
+            self.host,
+            self.bodies,
+            Wal(outside.wal_files, lanes(), genesis.chain_id, genesis.hash),
+            keys.signer,
+            broadcast=self.votes.broadcast,
+            on_rejected=self.router.rejected,
+        )
+        self.votes.attach(self.engine)
+        self.sync: Final = BlockSync(
+            self.chain,
+            self.engine,
+            self.bodies,
+            domain,
+            ChannelOutbox[SyncKind](self.router, Channel.SYNC),
+        )
+        self.intake: Final = Intake(
+            registry,
+            clock,
+            outside.verifier,
+            self.pool,
+            self.journal,
+            lambda: self.host.head,
+            lambda tx_id: locate_transaction(self.chain.store, tx_id) is not None,
+            self._accepted,
+            self._rejected,
+        )
+        self.gossip: Final = TransactionGossip(
+            ChannelOutbox[TransactionKind](self.router, Channel.TRANSACTIONS),
+            self.pool.by_wtxid,
+            self.intake.knows,
+            self.intake.offer,
+        )
+        self.peers: Final = self._build_peers(genesis, keys, pool_config)
+        self.router.attach(self.peers, self.votes, self.bodies, self.gossip, self.sync)
+        self.care: Final = Care(
+            config,
+            self.chain,
+            self.engine,
+            self.sync,
+            self.pool,
+            self.peers,
+            self.metrics,
+            clock,
+            own_key=own_key,
+            free_disk_mb=outside.free_disk_mb,
+            store_peers=outside.keep_peers,
+        )
+        self.services: Final = Services(
+            chain=self.chain,
+            pool=self.pool,
+            intake=self.intake,
+            engine=self.engine,
+            sync=self.sync,
+            finality=self.finality,
+            network=NetworkView(self.peers, config.p2p_address[0]),
+            clock=clock,
+            config=config,
+            domain=domain,
+            version=software_version(),
+            started_ms=clock.now_ms(),
+            faucet=self._build_faucet(genesis) if genesis.test_network else None,
+            own_key=own_key,
+            stop=self.stopped.set,
+            health=self.care.problems,
+        )
+        self.ports: Final = Ports(
+            self.services, keys.admin_token, RefusalLog(), Limits(), self.metrics
+        )
+
+    def _build_peers(self, genesis: Genesis, keys: Keys, pool_config: PoolConfig) -> PeerPool:
+        outside = self.outside
+        identity = Identity(
+            genesis.chain_id,
+            genesis.hash,
+            keys.node_seed,
+            outside.random_bytes(32),
+            f"clawpurse/{software_version()}",
+        )
+        salt = _saved_salt(outside) or outside.random_bytes(32)
+        book = AddressBook(genesis.hash, identity.node_id, salt, outside.clock.now_ms)
+        standing = Standing(
+            outside.clock.now_ms,
+            [address.node_id for address in pool_config.persistent],
+            [address.host for address in pool_config.persistent],
+        )
+        saved = outside.saved_peers
+        if isinstance(saved.get("book"), dict):
+            book.restore(saved["book"])  # type: ignore[arg-type]
+        if isinstance(saved.get("bans"), list):
+            standing.restore(saved["bans"])  # type: ignore[arg-type]
+        return PeerPool(
+            identity,
+            pool_config,
+            outside.transport,
+            self.router,
+            book,
+            standing,
+            random_bytes=outside.random_bytes,
+            now_ms=outside.clock.now_ms,
+        )
+
+    def _build_faucet(self, genesis: Genesis) -> Faucet:
+        async def submit(raw: bytes) -> bytes:
+            return (await self.intake.submit(raw)).tx_id
+
+        return Faucet(
+            genesis,
+            next_sequence=self.next_sequence,
+            submit=submit,
+            now_ms=self.outside.clock.now_ms,
+            lane_start=self.peers.node_id[0],
+        )
+
+    def next_sequence(self, account: bytes, lane: int) -> int:
+        """Return the next sequence of a lane, pooled transactions counted."""
+        pooled = self.pool.next_sequence(account, lane)
+        if pooled is not None:
+            return pooled
+        record = self.chain.account(account)
+        return 0 if record is None else record.sequence(lane)
+
+    # -- what parts tell each other
+
+    def _accepted(self, prepared: object, source: bytes | None) -> None:
+        self.gossip.accepted(prepared, source)  # type: ignore[arg-type]
+        self.engine.work_available()
+
+    def _rejected(self, peer: bytes, error: Failure) -> None:
+        self.peers.punish(peer, f"bad transaction: {error}")
+
+    def _committed(self, executed: Executed, settled: list[bytes]) -> None:
+        included = [item.transaction.tx_id for item in executed.prepared]
+        self.journal.settle([*included, *settled])
+        self.metrics.observe_block(executed.result.receipts)
+
+    def _committed_block(self, block_id: bytes) -> bytes | None:
+        height = self.chain.blocks.height_of(block_id)
+        return None if height is None else self.chain.blocks.block(height)
+
+    # -- running
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until `stopped` is set, then stop cleanly. Raises what must end the process."""
+        restored = self.journal.open()
+        self.engine.open_log()
+        try:
+            async with trio.open_nursery() as nursery:
+                if self.outside.verifier_runs is not None:
+                    await nursery.start(self.outside.verifier_runs)
+                await nursery.start(self.peers.run)
+                await nursery.start(self.intake.run)
+                for task in (
+                    self.engine.run,
+                    self.votes.run,
+                    self.votes.open_gate,
+                    self.gossip.run,
+                    self.sync.run,
+                    self.care.run,
+                ):
+                    nursery.start_soon(task)
+                await self.intake.restore(restored)
+                await nursery.start(self.ports.run)
+                task_status.started()
+                await self.stopped.wait()
+                await self.ports.stop()
+                nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.journal.close()
+            self.engine.close_log()
+            self.care.keep_peers()
+            self.chain.close()
+            self.ended.set()
+
+
+def _saved_salt(outside: Outside) -> bytes | None:
+    book = outside.saved_peers.get("book")
+    salt = book.get("salt") if isinstance(book, dict) else None
+    try:
+        found = bytes.fromhex(salt) if isinstance(salt, str) else b""
+    except ValueError:
+        return None
+    return found if len(found) == 32 else None
+
+
+def software_version() -> str:
+    """Return the version of the installed distribution."""
+    try:
+        return version("clawpurse")
+    except PackageNotFoundError:
+        return "0+checkout"

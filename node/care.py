@@ -1,0 +1,154 @@
+"""What keeps a node well: due work on time, memory, disk space, the address book, health."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from clawpurse.ledger.errors import StorageFault
+from clawpurse.node.clock import Clock
+from clawpurse.node.config import NodeConfig
+from clawpurse.node.mempool import Mempool
+from clawpurse.node.metrics import Metrics
+from clawpurse.p2p.pool import PeerPool
+from clawpurse.self._chain import Chain
+from clawpurse.self._engine import Engine
+from clawpurse.self._sync import BlockSync
+
+DISK_PERIOD_S: Final = 10.0
+PEERS_PERIOD_S: Final = 60.0
+DUE_PERIOD_MAX_S: Final = 30.0
+IDLE_S: Final = 1.0
+# Container objects made since the last collection. Cycles are rare here, so under load a young
+# collection now and then bounds memory; a full one waits for an idle moment.
+YOUNG_MAX: Final = 300_000
+# Blocks behind beyond which this node should not be asked.
+BEHIND_MAX: Final = 3
+log = logging.getLogger("clawpurse.node")
+
+
+class Care:
+    """One node's housekeeping. `problems` is what /readyz says."""
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        chain: Chain,
+        engine: Engine,
+        sync: BlockSync,
+        pool: Mempool,
+        peers: PeerPool,
+        metrics: Metrics,
+        clock: Clock,
+        *,
+        own_key: bytes | None,
+        free_disk_mb: Callable[[], int],
+        store_peers: Callable[[dict[str, object]], None],
+    ) -> None:
+        self._config = config
+        self._chain = chain
+        self._engine = engine
+        self._sync = sync
+        self._pool = pool
+        self._peers = peers
+        self._metrics = metrics
+        self._clock = clock
+        self._own_key = own_key
+        self._free_disk_mb = free_disk_mb
+        self._store_peers = store_peers
+        self._low_disk = False
+
+    def problems(self) -> list[str]:
+        """Return why this node cannot be relied on now; empty when it can."""
+        found = []
+        progress = self._sync.progress
+        if progress.behind > BEHIND_MAX:
+            found.append(f"syncing {progress.height}/{progress.best} ({progress.behind} behind)")
+        authorities = self._chain.authorities
+        own_key = self._own_key
+        is_authority = own_key is not None and own_key in authorities
+        others_needed = authorities.quorum_size - 1 if is_authority else 1
+        connected = len(self._peers.ids())
+        if connected < min(others_needed, max(1, len(authorities) - is_authority)) and (
+            len(authorities) > 1 or not is_authority
+        ):
+            found.append(f"{connected} peers, {others_needed} needed")
+        if is_authority and not self._engine.may_sign:
+            found.append("not signing yet: asking peers what this key signed before")
+        if self._low_disk:
+            found.append(f"less than {2 * self._config.min_free_disk_mb} MB of disk are free")
+        return found
+
+    async def run(self) -> None:
+        """Care until cancelled. Raises `StorageFault` when the disk is all but full."""
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        async with trio.open_nursery() as nursery:
+            for task in (
+                self._watch_due,
+                self._watch_disk,
+                self._collect,
+                self._keep_peers_often,
+            ):
+                nursery.start_soon(task)
+            await self._metrics.watch_loop(self._clock)
+
+    async def _watch_due(self) -> None:
+        """Wake consensus when scheduled work is due, also on an idle chain."""
+        while True:
+            due_ms = self._chain.next_due_ms()
+            now_ms = self._clock.now_ms()
+            changed = self._engine.height_changed
+            wait_s = DUE_PERIOD_MAX_S
+            if due_ms is not None:
+                if due_ms <= now_ms:
+                    self._engine.work_available()
+                else:
+                    wait_s = min(wait_s, (due_ms - now_ms) / 1000)
+            with trio.move_on_after(wait_s):
+                await changed.wait()
+
+    async def _watch_disk(self) -> None:
+        """Stop cleanly before a full disk stops us in the middle of something."""
+        while True:
+            free_mb = self._free_disk_mb()
+            self._low_disk = free_mb < 2 * self._config.min_free_disk_mb
+            if free_mb < self._config.min_free_disk_mb:
+                raise StorageFault(
+                    f"Only {free_mb} MB of disk are free, {self._config.min_free_disk_mb} are "
+                    "needed.",
+                    "The node stopped cleanly; nothing is lost.",
+                    "free some space, then clawpurse start",
+                )
+            await trio.sleep(DISK_PERIOD_S)
+
+    async def _collect(self) -> None:
+        """Collect garbage when nobody waits; automatic collections made pauses of 40 ms."""
+        while True:
+            height = self._chain.height
+            await trio.sleep(IDLE_S)
+            is_idle = self._chain.height == height and not self._pool.has_ready()
+            made = gc.get_count()[0]
+            if is_idle and made > YOUNG_MAX // 100:
+                gc.collect()
+            elif made > YOUNG_MAX:
+                gc.collect(0)
+
+    async def _keep_peers_often(self) -> None:
+        while True:
+            await trio.sleep(PEERS_PERIOD_S)
+            self.keep_peers()
+
+    def keep_peers(self) -> None:
+        """Store the address book and bans: a small file, written in a moment."""
+        peers = self._peers
+        saved: dict[str, object] = {
+            "book": peers.book.export(),
+            "bans": peers.standing.export(),
+        }
+        self._store_peers(saved)

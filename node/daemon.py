@@ -1,0 +1,211 @@
+"""The daemon: a node on this machine's disk, network and clocks, until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import secrets
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import trio
+
+from clawpurse.ledger import crypto
+from clawpurse.ledger.errors import ClawPurseError, Malformed, OperatorError, StorageFault
+from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.store.leveldb import LevelDbStore
+from clawpurse.node.app import Keys, Node, Outside
+from clawpurse.node.clock import SystemClock
+from clawpurse.node.config import NodeConfig, split_address
+from clawpurse.node.files import DiskFiles
+from clawpurse.node.home import NodeHome
+from clawpurse.node.logs import start_logging, stop_logging
+from clawpurse.node.ports import port_error
+from clawpurse.node.signer import FileSigner, create_sign_state, state_name
+from clawpurse.node.verifier import ChildVerifier
+from clawpurse.node.workers import ThreadLane
+from clawpurse.p2p.address import PeerAddress
+from clawpurse.p2p.pool import PoolConfig
+from clawpurse.p2p.transport import TcpTransport
+from clawpurse.wallet.durable import read_private, replace_private
+
+PEERS_BYTES_MAX: Final = 8_000_000
+# 1,000 clients, 64 peers, LevelDB's files; as far as the machine allows.
+OPEN_FILES_WANTED: Final = 8_192
+
+
+class NodeFacts(NamedTuple):
+    """What a running node is, for whoever started it."""
+
+    name: str
+    home: str
+    pid: int
+    rpc: str
+    p2p: str
+    metrics: str
+    height: int
+    state: str
+
+
+def run_node(
+    home: NodeHome,
+    config: NodeConfig,
+    *,
+    signer_floor: int | None = None,
+    on_ready: Callable[[NodeFacts], None] | None = None,
+) -> None:
+    """Run the node in `home` until SIGTERM, SIGINT or admin_stop; then stop cleanly.
+
+    `signer_floor`: make a new signing state that signs nothing below this height, where the
+    old one is lost (R24). `on_ready` is called once, when the ports answer. Raises
+    `OperatorError` for what only the operator can mend; its line names the next command.
+    """
+    crypto.refuse_odd_library()
+    config.require_safe_listeners()
+    _limit_process()
+    genesis = home.read_genesis()
+    lock = home.take_lock()
+    handler = start_logging(config.name, config.log_level, config.log_format)
+    try:
+        keys = _read_keys(home, config, genesis, signer_floor)
+        with _one_error():
+            trio.run(_main, home, config, genesis, keys, on_ready)
+    finally:
+        stop_logging(handler)
+        os.close(lock)
+
+
+def _limit_process() -> None:
+    """No core dumps, which would hold keys; as many files as we may open."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(OPEN_FILES_WANTED, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _read_keys(
+    home: NodeHome, config: NodeConfig, genesis: Genesis, signer_floor: int | None
+) -> Keys:
+    signer = None
+    if config.authority:
+        seed = home.read_seed(home.authority_key)
+        public_key = crypto.public_key_of(seed)
+        files = DiskFiles(home.signer)
+        missing = state_name(genesis.hash, public_key) not in files.names()
+        if missing and signer_floor is not None:
+            create_sign_state(files, genesis.hash, public_key, signer_floor)
+        signer = FileSigner(seed, genesis.hash, files, ThreadLane())
+        if public_key not in genesis.authorities:
+            raise OperatorError(
+                "The authority key of this node is not an authority of this network.",
+                "",
+                "clawpurse config set authority false, or use the right authority.key",
+            )
+    return Keys(home.read_seed(home.node_key), signer, home.read_or_create_token())
+
+
+@contextlib.contextmanager
+def _one_error() -> Iterator[None]:
+    """Turn the groups that nurseries raise into the one error that a person can act on."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        found = _first(group, OperatorError) or _first(group, ClawPurseError)
+        if found is None:
+            raise
+        raise found from group
+
+
+def _first(group: BaseExceptionGroup, kind: type[ClawPurseError]) -> BaseException | None:
+    for error in group.exceptions:
+        if isinstance(error, kind):
+            return error
+        if isinstance(error, BaseExceptionGroup):
+            found = _first(error, kind)
+            if found is not None:
+                return found
+    return None
+
+
+async def _main(
+    home: NodeHome,
+    config: NodeConfig,
+    genesis: Genesis,
+    keys: Keys,
+    on_ready: Callable[[NodeFacts], None] | None,
+) -> None:
+    verifier = ChildVerifier()
+    outside = Outside(
+        store=LevelDbStore.open(str(home.chain)),
+        wal_files=DiskFiles(home.wal),
+        journal_files=DiskFiles(home.journal),
+        lanes=ThreadLane,
+        clock=SystemClock(),
+        verifier=verifier,
+        verifier_runs=verifier.run,
+        transport=TcpTransport(),
+        random_bytes=secrets.token_bytes,
+        keep_peers=lambda saved: replace_private(home.peers, json.dumps(saved).encode()),
+        saved_peers=_read_peers(home.peers),
+        free_disk_mb=lambda: shutil.disk_usage(home.data).free >> 20,
+    )
+    node = Node(genesis, config, keys, _pool_config(config), outside)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_on_signal, node)
+        try:
+            await nursery.start(node.run)
+        except OSError as err:
+            raise port_error(config.p2p_address[1], err) from err
+        if on_ready is not None:
+            on_ready(_facts(home, config, node))
+        await node.ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def _stop_on_signal(node: Node) -> None:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            node.stopped.set()
+
+
+def _facts(home: NodeHome, config: NodeConfig, node: Node) -> NodeFacts:
+    rpc_host, rpc_port = config.rpc_address
+    metrics_host, metrics_port = config.metrics_address
+    return NodeFacts(
+        config.name,
+        str(home.root),
+        os.getpid(),
+        f"http://{rpc_host}:{rpc_port}",
+        node.services.network.listen_address,
+        f"http://{metrics_host}:{metrics_port}/metrics",
+        node.chain.height,
+        "ready" if not node.care.problems() else "syncing",
+    )
+
+
+def _pool_config(config: NodeConfig) -> PoolConfig:
+    host, port = config.p2p_address
+    try:
+        persistent = tuple(PeerAddress.parse(text) for text in config.peers)
+        private = frozenset(bytes.fromhex(text) for text in config.private_peers)
+        advertise = tuple(split_address(text) for text in config.p2p_advertise)
+    except (Malformed, ValueError) as err:
+        raise OperatorError(
+            f"A peer address in config.toml is wrong: {err}.", "", "clawpurse config validate"
+        ) from None
+    return PoolConfig(host, port, advertise, persistent, private)
+
+
+def _read_peers(path: Path) -> dict[str, Any]:
+    """Return the kept address book; what cannot be read is told to us again by peers."""
+    try:
+        saved = json.loads(read_private(path, PEERS_BYTES_MAX))
+    except (FileNotFoundError, StorageFault, ValueError):
+        return {}
+    return saved if isinstance(saved, dict) else {}
