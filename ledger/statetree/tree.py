@@ -24,7 +24,6 @@ from clawpurse.ledger.errors import Bug, StorageFault
 from clawpurse.ledger.statetree.cache import TwoGenerations
 from clawpurse.ledger.statetree.nodes import (
     EMPTY,
-    ENTRY_BYTES,
     HASH_BYTES,
     LEAF,
     fold,
@@ -43,7 +42,7 @@ from clawpurse.ledger.statetree.proof import Step, Walk, walk_page
 # Key changes patched between two yields: 64 were measured as about 0.5 ms.
 CHANGES_PER_SLICE: Final = 64
 # Nodes folded between two yields of a step-wise job: about 0.3 ms.
-NODES_PER_SLICE: Final = 256
+NODES_PER_SLICE: Final = 64
 
 
 @dataclass(frozen=True)
@@ -282,7 +281,7 @@ class PagedTree:
                 start = 16 * parent
                 kinds[start : start + 16] = family_kinds
                 hashes[start * HASH_BYTES : (start + 16) * HASH_BYTES] = family_hashes
-        self._cache.put_all(update.cached, ENTRY_BYTES * (update.leaf_count - self.leaf_count))
+        self._cache.lay_over(update.cached)
         self.leaf_count = update.leaf_count
         work = self.deepening
         if work is not None:
@@ -377,7 +376,7 @@ class TreeUpdate:
                 groups[number] = [change]
             else:
                 group.append(change)
-            if done % 2048 == 0:
+            if done % 512 == 0:
                 yield
                 self.refuse_stale()
         yield from self._patch(groups, depth)

@@ -9,7 +9,7 @@ seen half. The store object belongs to one thread; its views (`at_height`) may b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -37,10 +37,11 @@ UNDO_BLOCKS: Final = 128
 class StateLimits:
     """Bounds of memory and page shape; none of it is part of the commitment.
 
-    192 MiB of pages hold 1.7 million leaves, 64 MiB of values some 150 thousand accounts.
+    Half of a cache is what surely fits: 128 MiB of pages are 1.2 million leaves, 32 MiB of
+    values some 80 thousand accounts.
     """
 
-    page_cache_bytes: int = 192 << 20
+    page_cache_bytes: int = 256 << 20
     value_cache_bytes: int = 64 << 20
     geometry: Geometry = field(default_factory=Geometry)
 
@@ -202,6 +203,11 @@ class StateStore:
         """Return the first `limit` committed (key, value) whose key begins with `prefix`."""
         return self.ordered(tree, prefix, prefix_stop(prefix), limit)
 
+    def settle(self) -> Iterator[None]:
+        """Move what the last block changed to its place in the caches, in slices."""
+        yield from self._values.settle()
+        yield from self._pages.settle()
+
     def apply(self, changes: Mapping[Name, bytes | None]) -> StateUpdate:
         """Begin an update: (tree, key) → new value, or None to delete. Pure; see `StateUpdate`.
 
@@ -283,7 +289,7 @@ class StateStore:
             stored.ordered_count += part.ordered_won
         for stored in self._trees.values():
             stored.leaves.view = base.snapshot
-        self._values.put_all(update.values, update.values_growth_bytes)
+        self._values.lay_over(update.values)
         self._base.release()
         self._base, self._head = base, head
         self.version += 1

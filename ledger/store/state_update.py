@@ -24,8 +24,6 @@ Name = tuple[str, bytes]
 
 # What a cached value costs beside its bytes: tuples, a name and two dictionary entries.
 VALUE_OVERHEAD_BYTES: Final = 300
-# What an undo entry holds beside raw key and value.
-_ENTRY_HEAD_BYTES: Final = 2
 
 # Keys encoded between two yields: 64 were measured as about 0.4 ms.
 _KEYS_PER_SLICE: Final = 64
@@ -54,6 +52,9 @@ class CommittedState(Protocol):
 
     def stored(self, tree: str) -> StoredTree:
         """Return a tree by name; `Bug` for an unknown one."""
+
+    def settle(self) -> Iterator[None]:
+        """Move what the last block changed to its place in the caches, in slices."""
 
 
 class TreePart:
@@ -103,7 +104,6 @@ class StateUpdate:
         self.parts: dict[str, TreePart] = {}
         self.values: dict[Name, tuple[tuple[bytes, bytes | None], int]] = {}
         self.undo_body = b""
-        self.values_growth_bytes = 0
         self._store = store
         self._version = store.version
         self._changes = changes
@@ -154,6 +154,9 @@ class StateUpdate:
         if self.finished:
             return
         self.refuse_stale()
+        for _ in self._store.settle():
+            yield
+            self.refuse_stale()
         yield from self._encode()
         self._changes = {}
         for part in self.parts.values():
@@ -163,13 +166,6 @@ class StateUpdate:
         yield
         self.refuse_stale()
         self.undo_body = undo_body(self._names, self._entries)
-        yield
-        self.refuse_stale()
-        self.values_growth_bytes = (
-            sum([size for _, size in self.values.values()])
-            - sum(map(len, self._entries))
-            - (VALUE_OVERHEAD_BYTES - _ENTRY_HEAD_BYTES) * len(self._entries)
-        )
         self._names, self._entries = [], []
         self._roots = self._store.roots
         for name, part in self.parts.items():

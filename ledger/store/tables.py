@@ -76,7 +76,7 @@ class PageTable:
         for done, (number, (kind, digest)) in enumerate(changed.items(), 1):
             by_chunk.setdefault(number // CHUNK_PAGES, []).append((number, kind, digest))
             parts.append(number.to_bytes(4, "big") + bytes((kind,)) + digest)
-            if done % 1024 == 0:
+            if done % 256 == 0:
                 yield
         first = 0 if out.whole else self.cursor
         last = total if out.whole else first + count

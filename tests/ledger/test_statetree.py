@@ -403,15 +403,18 @@ def test_the_cache_keeps_what_is_used_within_its_bytes() -> None:
         assert cache.get(0) == "hot"
         assert len(cache) <= 10
     assert cache.get(1) is None
-    cache.put_all(dict.fromkeys(range(100, 104), ("new", 10)), 0)
-    assert cache.get(0) == "hot"
-    assert cache.get(103) == "new"
-    cache.put(103, "newer", 10)
-    assert cache.get(103) == "newer"
+    cache.lay_over(dict.fromkeys(range(100, 104), ("new", 10)))
+    cache.lay_over({103: ("newer", 10), 0: ("hotter", 10)})
+    assert [cache.get(number) for number in (0, 101, 103)] == ["hotter", "new", "newer"]
+    begun = cache.settle()
+    next(begun)
+    cache.lay_over({103: ("newest", 10)})
+    assert list(begun) == []
+    assert cache.get(103) == "newest"
     for number in range(200, 260):
-        cache.put_all({number: ("new", 10), 0: ("hot", 10)}, 0)
+        cache.lay_over({number: ("new", 10), 0: ("hot", 10)})
+        list(cache.settle())
         assert (cache.get(0), cache.get(number)) == ("hot", "new")
         assert len(cache) <= 12
-    cache.put_all({}, 0)
     cache.clear()
     assert (len(cache), cache.get(0)) == (0, None)
