@@ -10,14 +10,14 @@ from typing import Final
 import trio
 
 from clawpurse.ledger.errors import StorageFault
+from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
+from clawpurse.node.engine import Engine
 from clawpurse.node.mempool import Mempool
 from clawpurse.node.metrics import Metrics
+from clawpurse.node.sync import BlockSync
 from clawpurse.p2p.pool import PeerPool
-from clawpurse.self._chain import Chain
-from clawpurse.self._engine import Engine
-from clawpurse.self._sync import BlockSync
 
 DISK_PERIOD_S: Final = 10.0
 PEERS_PERIOD_S: Final = 60.0

@@ -46,6 +46,9 @@ POOL_RULES: Final = {
         Code.DUPLICATE, "That idempotency key is used by {0:hash}, which waits for a block."
     ),
     "pool.full": Rule(Code.POOL_FULL, "{0:number} transactions wait already; try again later."),
+    "pool.busy": Rule(
+        Code.POOL_FULL, "{0:number} transactions wait to be checked; try again in a second."
+    ),
     "pool.senderFull": Rule(
         Code.POOL_FULL, "{0:account} has {1:number} transactions waiting, the most allowed."
     ),
@@ -145,7 +148,7 @@ class Mempool:
         self._epoch = 0
         self._updating = False
         self._books: Books | None = None
-        self._books_height = -1
+        self._env: BlockEnv | None = None
         self._judged = 0
 
     # -- asking
@@ -234,12 +237,11 @@ class Mempool:
         Cheap enough to come before its signatures are checked. Its time is judged by the later
         of head time and `now_ms`. Raises `Refused`.
         """
-        transaction = prepared.transaction
-        body, params = transaction.body, head.params
+        transaction, params = prepared.transaction, head.params
+        body = transaction.body
         if transaction.tx_id in self._quarantined:
             raise refuse("pool.quarantined", transaction.tx_id, table=POOL_RULES)
-        books = self._books_at(head)
-        env = BlockEnv(head.height + 1, max(head.time_ms + 1, now_ms), params)
+        books, env = self._at(head, now_ms)
         sender, payer = authorise(books, prepared, env, self.limits.per_sender_max)
         if prepared.cost > params.block_cost_max:
             raise refuse("kernel.cost", prepared.cost, params.block_cost_max)
@@ -253,13 +255,18 @@ class Mempool:
             head.height, sender.sequence(body.lane), payer.balance, params.quota_cost_max - used
         )
 
-    def _books_at(self, head: Head) -> Books:
+    def _at(self, head: Head, now_ms: int) -> tuple[Books, BlockEnv]:
+        """Return the books and the next block's terms, kept from one question to the next."""
+        height, time_ms = head.height + 1, max(head.time_ms + 1, now_ms)
+        books, env = self._books, self._env
         self._judged += 1
-        if self._books is None or self._books_height != head.height or self._judged > JUDGED_MAX:
-            self._books = Books(Overlay(head.reader))
-            self._books_height = head.height
+        if books is None or env is None or env.height != height or self._judged > JUDGED_MAX:
+            books = self._books = Books(Overlay(head.reader))
+            env = self._env = BlockEnv(height, time_ms, head.params)
             self._judged = 0
-        return self._books
+        elif env.time_ms != time_ms:
+            env = self._env = BlockEnv(height, time_ms, head.params)
+        return books, env
 
     def admit(
         self, prepared: Prepared, head: Head, now_ms: int, standing: Standing | None = None
@@ -538,6 +545,13 @@ class Mempool:
         if entry is not None:
             self._leave(entry)
             self.fates.remember(entry.prepared.transaction)
+
+    def remember(self, prepared: Prepared) -> None:
+        """Watch for the end of an accepted transaction that cannot be pooled now."""
+        transaction = prepared.transaction
+        if not self.is_pending(transaction.tx_id):
+            self.fates.watch(transaction)
+            self.fates.remember(transaction)
 
     def quarantined(self) -> dict[bytes, str]:
         """Return what was put away, by tx id, with the reason."""
