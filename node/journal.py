@@ -191,7 +191,7 @@ class Journal:
 
     def holds(self, tx_id: bytes) -> bool:
         """Tell whether a transaction is pending here (durable, or about to be by a `flush`)."""
-        return any([tx_id in one.pending for one in self._generations.values()])
+        return any(tx_id in one.pending for one in self._generations.values())
 
     def put(self, tx_id: bytes, raw: bytes) -> None:
         """Take a transaction in; it is durable after the next `flush`. A second one is fine."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
+from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.overlay import Overlay
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.transactions import (
     Body,
@@ -124,9 +126,6 @@ class PoolWorld:
 
     def sequence(self, sender: int, lane: int = 0) -> int:
         """The sequence that the committed state wants next."""
-        from clawpurse.ledger.kernel.books import Books
-        from clawpurse.ledger.overlay import Overlay
-
         account = Books(Overlay(self.state)).account(self.keys[sender])
         assert account is not None
         return account.sequence(lane)
