@@ -24,7 +24,7 @@ from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.bodies import Bodies
 from clawpurse.node.care import Care
-from clawpurse.node.chain import Executed, open_chain
+from clawpurse.node.chain import Chain, Executed, open_chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.engine import Engine
@@ -96,18 +96,15 @@ class Node:
         pool_config: PoolConfig,
         outside: Outside,
     ) -> None:
-        clock, lanes = outside.clock, outside.lanes
         self.outside: Final = outside
+        self.config: Final = config
         self.stopped: Final = trio.Event()
         self.ended: Final = trio.Event()
         self.metrics: Final = Metrics()
-        registry = build_registry()
-        domain = Domain(genesis.chain_id, genesis.hash, 0)
-        limits = StateLimits(
-            page_cache_bytes=config.tree_cache_mb << 20,
-            value_cache_bytes=config.value_cache_mb << 20,
-        )
-        self.chain: Final = open_chain(genesis, registry, outside.store, lanes(), limits)
+        self.domain: Final = Domain(genesis.chain_id, genesis.hash, 0)
+        self.own_key: Final = None if keys.signer is None else keys.signer.public_key
+        self.router: Final = Router()
+        self.chain: Final = self._open_chain(genesis)
         self.pool: Final = Mempool(
             PoolLimits(
                 config.mempool_transactions_max,
@@ -115,12 +112,8 @@ class Node:
                 config.mempool_per_sender_max,
             )
         )
-        self.journal: Final = Journal(
-            outside.journal_files, lanes(), genesis.hash, outside.random_bytes
-        )
-        self.router: Final = Router()
         self.bodies: Final = Bodies(
-            registry,
+            self.chain.registry,
             self.pool,
             outside.verifier,
             ChannelOutbox[ProposalKind](self.router, Channel.PROPOSALS),
@@ -128,51 +121,73 @@ class Node:
         self.bodies.committed_block = self._committed_block
         self.finality: Final = Finality()
         self.finality.height = self.chain.height
-        proposing = Proposing(self.chain, self.pool, clock, domain)
-        own_key = None if keys.signer is None else keys.signer.public_key
-        self.host: Final = ConsensusHost(
-            self.chain, proposing, self.pool, self.finality, clock, own_key, self._committed
+        self._build_consensus(keys)
+        self._build_intake()
+        self.peers: Final = self._build_peers(genesis, keys, pool_config)
+        self.router.attach(self.peers, self.votes, self.bodies, self.gossip, self.sync)
+        self._build_service(keys)
+
+    def _open_chain(self, genesis: Genesis) -> Chain:
+        limits = StateLimits(
+            page_cache_bytes=self.config.tree_cache_mb << 20,
+            value_cache_bytes=self.config.value_cache_mb << 20,
         )
-        self.votes: Final = VoteGossip(
-            self.chain, self.bodies, domain, clock, ConsensusOutbox(self.router), keys.signer
+        outside = self.outside
+        return open_chain(genesis, build_registry(), outside.store, outside.lanes(), limits)
+
+    def _build_consensus(self, keys: Keys) -> None:
+        """Host, votes, engine, sync: what makes blocks final."""
+        outside, chain, domain = self.outside, self.chain, self.domain
+        genesis = chain.genesis
+        proposing = Proposing(chain, self.pool, outside.clock, domain)
+        self.host = ConsensusHost(
+            chain, proposing, self.pool, self.finality, outside.clock, self.own_key, self._committed
         )
-        self.engine: Final = Engine(
+        self.votes = VoteGossip(
+            chain, self.bodies, domain, outside.clock, ConsensusOutbox(self.router), keys.signer
+        )
+        wal = Wal(outside.wal_files, outside.lanes(), genesis.chain_id, genesis.hash)
+        self.engine = Engine(
             domain,
             self.host,
             self.bodies,
-            Wal(outside.wal_files, lanes(), genesis.chain_id, genesis.hash),
+            wal,
             keys.signer,
             broadcast=self.votes.broadcast,
             on_rejected=self.router.rejected,
         )
         self.votes.attach(self.engine)
-        self.sync: Final = BlockSync(
-            self.chain,
-            self.engine,
-            self.bodies,
-            domain,
-            ChannelOutbox[SyncKind](self.router, Channel.SYNC),
+        outbox = ChannelOutbox[SyncKind](self.router, Channel.SYNC)
+        self.sync = BlockSync(chain, self.engine, self.bodies, domain, outbox)
+
+    def _build_intake(self) -> None:
+        """Journal, intake, gossip: how transactions come in and spread."""
+        outside, chain = self.outside, self.chain
+        self.journal = Journal(
+            outside.journal_files, outside.lanes(), chain.genesis.hash, outside.random_bytes
         )
-        self.intake: Final = Intake(
-            registry,
-            clock,
+        self.intake = Intake(
+            chain.registry,
+            outside.clock,
             outside.verifier,
             self.pool,
             self.journal,
             lambda: self.host.head,
-            lambda tx_id: locate_transaction(self.chain.store, tx_id) is not None,
+            lambda tx_id: locate_transaction(chain.store, tx_id) is not None,
             self._accepted,
             self._rejected,
         )
-        self.gossip: Final = TransactionGossip(
+        self.gossip = TransactionGossip(
             ChannelOutbox[TransactionKind](self.router, Channel.TRANSACTIONS),
             self.pool.by_wtxid,
             self.intake.knows,
             self.intake.offer,
         )
-        self.peers: Final = self._build_peers(genesis, keys, pool_config)
-        self.router.attach(self.peers, self.votes, self.bodies, self.gossip, self.sync)
-        self.care: Final = Care(
+
+    def _build_service(self, keys: Keys) -> None:
+        """Care, JSON-RPC, metrics: what people and programs see."""
+        outside, config, genesis = self.outside, self.config, self.chain.genesis
+        self.care = Care(
             config,
             self.chain,
             self.engine,
@@ -180,12 +195,12 @@ class Node:
             self.pool,
             self.peers,
             self.metrics,
-            clock,
-            own_key=own_key,
+            outside.clock,
+            own_key=self.own_key,
             free_disk_mb=outside.free_disk_mb,
             store_peers=outside.keep_peers,
         )
-        self.services: Final = Services(
+        self.services = Services(
             chain=self.chain,
             pool=self.pool,
             intake=self.intake,
@@ -193,19 +208,18 @@ class Node:
             sync=self.sync,
             finality=self.finality,
             network=NetworkView(self.peers, config.p2p_address[0]),
-            clock=clock,
+            clock=outside.clock,
             config=config,
-            domain=domain,
+            domain=self.domain,
             version=software_version(),
-            started_ms=clock.now_ms(),
+            started_ms=outside.clock.now_ms(),
             faucet=self._build_faucet(genesis) if genesis.test_network else None,
-            own_key=own_key,
+            own_key=self.own_key,
             stop=self.stopped.set,
             health=self.care.problems,
         )
-        self.ports: Final = Ports(
-            self.services, keys.admin_token, RefusalLog(), Limits(), self.metrics
-        )
+        refusals = RefusalLog()
+        self.ports = Ports(self.services, keys.admin_token, refusals, Limits(), self.metrics)
 
     def _build_peers(self, genesis: Genesis, keys: Keys, pool_config: PoolConfig) -> PeerPool:
         outside = self.outside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -73,7 +74,7 @@ def run_node(
     handler = start_logging(config.name, config.log_level, config.log_format)
     try:
         keys = _read_keys(home, config, genesis, signer_floor)
-        with _one_error():
+        with _one_error(config):
             trio.run(_main, home, config, genesis, keys, on_ready)
     finally:
         stop_logging(handler)
@@ -111,18 +112,22 @@ def _read_keys(
 
 
 @contextlib.contextmanager
-def _one_error() -> Iterator[None]:
+def _one_error(config: NodeConfig) -> Iterator[None]:
     """Turn the groups that nurseries raise into the one error that a person can act on."""
     try:
         yield
     except BaseExceptionGroup as group:
         found = _first(group, OperatorError) or _first(group, ClawPurseError)
+        taken = _first(group, OSError)
+        if found is None and isinstance(taken, OSError) and taken.errno == errno.EADDRINUSE:
+            # JSON-RPC and metrics name their own port; what is left is the peer-to-peer one.
+            found = port_error(config.p2p_address[1], taken)
         if found is None:
             raise
         raise found from group
 
 
-def _first(group: BaseExceptionGroup, kind: type[ClawPurseError]) -> BaseException | None:
+def _first(group: BaseExceptionGroup, kind: type[BaseException]) -> BaseException | None:
     for error in group.exceptions:
         if isinstance(error, kind):
             return error
@@ -158,10 +163,7 @@ async def _main(
     node = Node(genesis, config, keys, _pool_config(config), outside)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, node)
-        try:
-            await nursery.start(node.run)
-        except OSError as err:
-            raise port_error(config.p2p_address[1], err) from err
+        await nursery.start(node.run)
         if on_ready is not None:
             on_ready(_facts(home, config, node))
         await node.ended.wait()

@@ -58,6 +58,9 @@ from clawpurse.node.wal import Wal
 # Inputs waiting for the loop. Consensus of 100 authorities makes 200 votes a round; beyond this
 # peers are slowed down by not reading from them.
 INBOX_MAX: Final = 4_096
+# Jobs that wait to be started, which takes one turn of the loop; a height begins a few a round.
+JOBS_MAX: Final = 1_024
+Job = Callable[[], Awaitable[None]]
 log = logging.getLogger("clawpurse.consensus")
 
 
@@ -134,6 +137,7 @@ class Engine:
         self._recovered: list[BodyStored] = []
         self._undone: Decided | None = None
         self._tasks: list[trio.CancelScope] = []
+        self._jobs, self._new_jobs = trio.open_memory_channel[Job](JOBS_MAX)
         self._work_told = 0
         self._height_started_s = 0.0
         self.may_sign = False
@@ -245,7 +249,7 @@ class Engine:
     async def run(self) -> None:
         """Perform consensus until cancelled. Raises what must end the process."""
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            nursery.start_soon(self._run_jobs)
             await self._resume()
             while True:
                 delivery = await self._next_delivery()
@@ -337,6 +341,7 @@ class Engine:
                 )
 
     def _spawn(self, job: Callable[..., Awaitable[None]], *args: object) -> None:
+        """Run a job beside the loop until the height is over."""
         scope = trio.CancelScope()
         self._tasks.append(scope)
 
@@ -344,7 +349,12 @@ class Engine:
             with scope:
                 await job(*args)
 
-        self._nursery.start_soon(contained)
+        self._jobs.send_nowait(contained)
+
+    async def _run_jobs(self) -> None:
+        async with trio.open_nursery() as nursery:
+            async for job in self._new_jobs:
+                nursery.start_soon(job)
 
     def _drop_timers(self, height: int, round_: int) -> None:
         kept = [e for e in self._timers if e[2].height > height or e[2].round >= round_]
