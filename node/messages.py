@@ -224,7 +224,9 @@ def pack_missing_wanted(block_id: bytes, places: list[int]) -> bytes:
 def unpack_missing_wanted(data: bytes) -> tuple[bytes, list[int]]:
     """Read a request for transactions of a block. Raises `Malformed`."""
     size = PROPOSAL_SIZE_MAX[ProposalKind.MISSING_WANTED]
-    wire = codec.unpack_typed(data, size_max=size, field="missingWanted")
+    wire = codec.unpack_typed(
+        data, size_max=size, field="missingWanted", count_max=BLOCK_TRANSACTIONS_MAX
+    )
     block_id, places = codec.array(wire, "missingWanted", 2)
     found = codec.items(places, "missingWanted.places", BLOCK_TRANSACTIONS_MAX)
     high = BLOCK_TRANSACTIONS_MAX - 1
@@ -240,8 +242,9 @@ def pack_missing(block_id: bytes, raws: list[bytes]) -> bytes:
 
 def unpack_missing(data: bytes) -> tuple[bytes, list[bytes]]:
     """Read an answer with transactions of a block. Raises `Malformed`."""
+    size = PROPOSAL_SIZE_MAX[ProposalKind.MISSING]
     wire = codec.unpack_typed(
-        data, size_max=PROPOSAL_SIZE_MAX[ProposalKind.MISSING], field="missing"
+        data, size_max=size, field="missing", count_max=BLOCK_TRANSACTIONS_MAX
     )
     block_id, raws = codec.array(wire, "missing", 2)
     found = codec.items(raws, "missing.transactions", BLOCK_TRANSACTIONS_MAX)
