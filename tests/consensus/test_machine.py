@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clawpurse.consensus.effects import (
@@ -17,6 +19,7 @@ from clawpurse.consensus.effects import (
 from clawpurse.consensus.inputs import (
     CertificateReceived,
     HeaderFetched,
+    Input,
     ProposalReceived,
     Signed,
     SignRefused,
@@ -62,10 +65,8 @@ class TestAdmission:
         rig = Rig()
         vote = VoteReceived(rig.vote(Kind.PREVOTE, 0, None))
         assert rig.machine.step(vote)[0] == AppendWal(vote)
-        calls: list[bytes] = []
-        rig.machine._verify = lambda *args: bool(calls.append(args[0])) or verify(*args)
+        rig.machine._verify = lambda *_: pytest.fail("verified again")
         assert rig.machine.step(vote) == ()
-        assert calls == []
 
     def test_a_forged_copy_of_a_known_vote_costs_no_verification(self) -> None:
         rig = Rig()
@@ -100,8 +101,6 @@ class TestAdmission:
 
     def test_a_signature_of_another_network_is_worth_nothing(self) -> None:
         """R1: a second network of the same name has another genesis hash."""
-        from dataclasses import replace
-
         rig = Rig()
         vote = Vote(Kind.PREVOTE, 1, 0, None, key_of(0))
         elsewhere = replace(DOMAIN, genesis_hash=b"\x66" * 32)
@@ -152,7 +151,7 @@ class TestBuffers:
         """Or a node that is a moment behind waits for retransmissions at each height."""
         rig = Rig(own=1)
         after = header_of(2, proposer=key_of(1), salt=8)
-        early = [
+        early: list[Input] = [
             ProposalReceived(_proposal(after), timely=True),
             *(VoteReceived(_vote(Kind.PREVOTE, 2, after.block_id, n)) for n in (0, 2, 3)),
         ]
