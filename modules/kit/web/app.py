@@ -25,6 +25,7 @@ from clawpurse.modules.kit.web.jsonrpc import (
     rate_limited,
 )
 from clawpurse.modules.kit.web.limits import Limits
+from clawpurse.modules.kit.web.memory import WORKING_FACTOR
 from clawpurse.modules.kit.web.messages import (
     JSON,
     Peer,
@@ -116,7 +117,7 @@ class App:
             return Response(200, reply, JSON, gate.cors)
         if reply is None:
             return Response(204, b"", JSON, gate.cors)
-        return self._later(reply, gate)  # type: ignore[arg-type]
+        return self._later(reply, request, gate)  # type: ignore[arg-type]
 
     def precheck(self, head: Head, peer: Peer) -> Response | None:
         """The refusal that a head alone deserves; see `http.Application`."""
@@ -127,8 +128,10 @@ class App:
             self._log.refuse(peer.address, peer.client, gate.slug)
         return gate.refusal
 
-    async def _later(self, pending: Pending, gate: _Gate) -> Response:
-        reply = await pending.run()
+    async def _later(self, pending: Pending, request: Request, gate: _Gate) -> Response:
+        # What the calls were parsed into stays while their answers grow.
+        working = len(request.body) * WORKING_FACTOR
+        reply = await pending.run(lambda size: request.hold(working + size))
         return Response(204 if reply is None else 200, reply or b"", JSON, gate.cors)
 
     def _judge(self, head: Head, peer: Peer) -> _Gate:

@@ -170,7 +170,7 @@ class RpcClient:
 
 class SubscriptionEvent(NamedTuple):
     """One event. `cursor` is None and `final` False for local topics; `gap` is True when
-    events of a local topic may be missing before this one.
+    events may be missing before this one.
     """
 
     cursor: str | None
@@ -183,10 +183,13 @@ class Subscription:
     """The events of a topic, for ever: reconnects, and resumes at its cursor.
 
     `async with client.subscribe("blocks") as events: async for event in events: …`. Of a topic
-    with cursors no event is missed or repeated. `cursor` is the place after the last event
-    given out; keep it to go on after a restart. Iteration raises RpcError when the server
-    refuses the subscription (such as -32002 for a cursor that it no longer keeps). While the
-    server is unreachable it tries again; bound that with a cancel scope. One task iterates.
+    with cursors no event is missed or repeated, once there is a cursor: with `from_cursor`, or
+    after the first event. Where events may be missing, the next one has `gap`.
+
+    `cursor` is the place after the last event given out; keep it to go on after a restart.
+    Iteration raises RpcError when the server refuses the subscription (such as -32002 for a
+    cursor that it no longer keeps). While the server is unreachable it tries again; bound that
+    with a cancel scope. One task iterates.
     """
 
     def __init__(

@@ -104,6 +104,7 @@ class HttpConnection:
         self._limits = limits
         self._memory = memory
         self._share = Share(memory)
+        self._try_hold = self._share.resize
         self._refused = refused
         self._date = date
         self._scope = trio.CancelScope()
@@ -273,7 +274,7 @@ class HttpConnection:
             body = bytes(source[position:end])
             position = end
         self._head = None
-        return Request(head, body, self._peer), position
+        return Request(head, body, self._peer, self._try_hold), position
 
     def _next_head(self, source: bytes | bytearray, position: int) -> tuple[Head | None, int]:
         blank_lines = 0

@@ -41,7 +41,14 @@ from clawpurse.modules.kit.web.guard import Budgets, RefusalLog
 from clawpurse.modules.kit.web.limits import Limits, seconds
 
 BATCH_SLICE_CALLS: Final = 32
-"""Calls of a batch between two turns of the loop: about 1 ms of cheap ones."""
+BATCH_SLICE_BYTES: Final = 256 * 1024
+"""Calls, and bytes of answers, between two turns of the loop: about 1 ms of cheap ones."""
+
+WAITING_CALL_BYTES: Final = 16 * 1024
+"""What a waiting call costs while it waits: a task with its stack and parameters."""
+
+HOLD_FROM_BYTES: Final = 16 * 1024
+"""Smaller answers are not worth counting while a batch runs."""
 
 ID_BYTES_MAX: Final = 1024
 """An id comes back with every answer; nobody needs more than a UUID or a counter."""
@@ -176,6 +183,10 @@ class _Call:
         self.ident = ident
 
 
+Hold = Callable[[int], bool]
+"""Told a number of bytes that are held; False when that is too much."""
+
+
 class Pending:
     """An answer that takes time. `await run()` gives it (None: nothing to send); run it once.
 
@@ -186,7 +197,7 @@ class Pending:
 
     def __init__(
         self,
-        run: Callable[[], Awaitable[bytes | None]],
+        run: Callable[[Hold], Awaitable[bytes | None]],
         refusal: Callable[[RpcError], bytes | None],
         *,
         waits: bool,
@@ -195,9 +206,52 @@ class Pending:
         self.refusal = refusal
         self.waits = waits
 
-    async def run(self) -> bytes | None:
-        """Run the call or calls. Deadlines are the methods'. Cancellation abandons them."""
-        return await self._run()
+    async def run(self, hold: Hold = lambda _size: True) -> bytes | None:
+        """Run the call or calls. Deadlines are the methods'. Cancellation abandons them.
+
+        `hold` is told how many bytes the answers take so far; when it returns False the
+        remaining calls of a batch are answered with limitExceeded.
+        """
+        return await self._run(hold)
+
+
+class _Batch:
+    """A batch while it runs: what was answered, what waits, and how much that takes."""
+
+    __slots__ = (
+        "_hold",
+        "_size_max",
+        "full",
+        "items",
+        "next_index",
+        "replies",
+        "size",
+        "suggest",
+        "waiting",
+    )
+
+    def __init__(self, items: list[Any], size_max: int, hold: Hold) -> None:
+        self.items = items
+        self.replies: list[bytes | None] = [None] * len(items)
+        self.waiting: list[tuple[int, _Call]] = []
+        self.next_index = 0
+        self.suggest = True
+        self.full = False
+        self.size = 0
+        self._size_max = size_max
+        self._hold = hold
+
+    def keep(self, index: int, reply: bytes | None) -> None:
+        """Note an answer."""
+        if reply is not None:
+            self.replies[index] = reply
+            self.grow(len(reply))
+
+    def grow(self, size: int) -> None:
+        """Count bytes; `full` once they are too many, for this batch or for the server."""
+        self.size += size
+        if self.size > HOLD_FROM_BYTES:
+            self.full = self.full or self.size > self._size_max or not self._hold(self.size)
 
 
 Observer = Callable[[str, float, int], None]
@@ -226,6 +280,8 @@ class Dispatcher:
         self.budgets = budgets
         self._observer = observer
         self._on_fault = on_fault
+        # Fair, so that a large batch cannot keep small ones from their turn.
+        self._turn = trio.StrictFIFOLock()
         self.methods: Mapping[str, Method] = _by_name(methods)
         self._entries = {name: _Entry(method) for name, method in self.methods.items()}
 
@@ -251,7 +307,7 @@ class Dispatcher:
             return reply
         call = reply
         return Pending(
-            lambda: self._finish(call, context),
+            lambda _hold: self._finish(call, context),
             lambda error: self._refused(call.ident, error),
             waits=call.entry.waits,
         )
@@ -327,48 +383,56 @@ class Dispatcher:
             reason = f"a batch has at most {self._limits.batch_calls_max} calls"
             return encode_error(None, RpcError(LIMIT_EXCEEDED, reason))
         return Pending(
-            lambda: self._run_batch(items, context),
+            lambda hold: self._run_batch(items, context, hold),
             lambda error: encode_error(None, error),
             waits=False,
         )
 
-    async def _run_batch(self, items: list[Any], context: Context) -> bytes | None:
+    async def _run_batch(self, items: list[Any], context: Context, hold: Hold) -> bytes | None:
         """Run a batch in its order; calls that wait for events run beside each other at its end.
 
-        Answers stand in the order of their calls. Yields to the loop between slices.
+        Answers stand in the order of their calls. Of all batches one slice runs at a time,
+        then the loop has its turn: slices of many batches side by side would add up.
         """
-        replies: list[bytes | None] = [None] * len(items)
-        waiting: list[tuple[int, _Call]] = []
-        size = 0
-        suggest = True
-        for index, item in enumerate(items):
-            if index % BATCH_SLICE_CALLS == BATCH_SLICE_CALLS - 1:
-                await trio.lowlevel.checkpoint()
-            if size > self._limits.response_bytes_max:
-                replies[index] = _too_large(item)
-                continue
-            reply = self._begin(item, context, suggest=suggest)
-            if isinstance(reply, _Call):
-                if reply.entry.waits:
-                    waiting.append((index, reply))
-                    continue
-                reply = await self._finish(reply, context)
-            elif type(reply) is bytes and suggest and _NO_METHOD in reply:
-                # Looking for a near name takes a millisecond: once a batch is enough.
-                suggest = False
-            replies[index] = reply
-            size += len(reply) if reply else 0
-        if waiting:
+        batch = _Batch(items, self._limits.response_bytes_max, hold)
+        while batch.next_index < len(items):
+            async with self._turn:
+                started = self._run_slice(batch, context)
+            if started is not None:
+                index, call = started
+                batch.keep(index, await self._finish(call, context))
+        if batch.waiting:
             async with trio.open_nursery() as nursery:
-                for index, call in waiting:
-                    nursery.start_soon(self._fill, replies, index, call, context)
-        answers = [reply for reply in replies if reply is not None]
+                for index, call in batch.waiting:
+                    nursery.start_soon(self._fill, batch, index, call, context)
+        answers = [reply for reply in batch.replies if reply is not None]
         return b"[" + b",".join(answers) + b"]" if answers else None
 
-    async def _fill(
-        self, replies: list[bytes | None], index: int, call: _Call, context: Context
-    ) -> None:
-        replies[index] = await self._finish(call, context)
+    def _run_slice(self, batch: _Batch, context: Context) -> tuple[int, _Call] | None:
+        """Run calls until the slice is used up, or up to one whose handler is async."""
+        size_end = batch.size + BATCH_SLICE_BYTES
+        index_end = min(batch.next_index + BATCH_SLICE_CALLS, len(batch.items))
+        while batch.next_index < index_end and batch.size < size_end:
+            index, item = batch.next_index, batch.items[batch.next_index]
+            batch.next_index += 1
+            if batch.full:
+                batch.replies[index] = _too_large(item)
+                continue
+            reply = self._begin(item, context, suggest=batch.suggest)
+            if isinstance(reply, _Call):
+                if not reply.entry.waits:
+                    return index, reply
+                batch.waiting.append((index, reply))
+                batch.grow(WAITING_CALL_BYTES)
+                continue
+            if batch.suggest and reply is not None and _NO_METHOD in reply:
+                # Looking for a near name takes a millisecond: once a batch is enough.
+                batch.suggest = False
+            batch.keep(index, reply)
+        return None
+
+    async def _fill(self, batch: _Batch, index: int, call: _Call, context: Context) -> None:
+        batch.keep(index, await self._finish(call, context))
 
     def _succeeded(
         self, entry: _Entry, ident: Any, result: Any, context: Context, started: float

@@ -26,21 +26,22 @@ class Limits:
     body_bytes_max: int = 1024 * 1024
     """The published limit of a JSON-RPC body and of a WebSocket message."""
 
-    response_bytes_max: int = 16 * 1024 * 1024
+    response_bytes_max: int = 8 * 1024 * 1024
     """What one answer may hold; the calls of a batch beyond it get limitExceeded."""
 
     batch_calls_max: int = 100
     """The published limit of a JSON-RPC batch."""
 
-    json_values_max: int = 20_000
+    json_values_max: int = 10_000
     """Arrays, objects and members of one message. 1 MiB of `[[],[],…]` would take 150 ms to
-    read and 25 MiB to hold; a full batch of calls with fifty values each stays below."""
+    read and 25 MiB to hold; a thousand transactions, or a hundred calls with ninety values
+    each, stay below."""
 
     connections_max: int = 2048
     """Open at once. Each may hold 64 KiB unasked; what it holds beyond comes out of
     `memory_bytes_max`."""
 
-    memory_bytes_max: int = 256 * 1024 * 1024
+    memory_bytes_max: int = 128 * 1024 * 1024
     """What all connections together may hold beyond that: bodies on their way in, calls under
     way, answers not yet read. When it is full, large requests get 503 and small ones go on."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import NamedTuple
@@ -53,14 +54,21 @@ def peer_of(socket_address: object) -> Peer:
 
 
 class Request:
-    """One request with its whole body. `head` may be shared by requests with equal heads."""
+    """One request with its whole body. `head` may be shared by requests with equal heads.
 
-    __slots__ = ("body", "head", "peer")
+    `hold(size)`: an answer in the making that takes `size` bytes says so; False when the
+    server is short of memory.
+    """
 
-    def __init__(self, head: Head, body: bytes, peer: Peer) -> None:
+    __slots__ = ("body", "head", "hold", "peer")
+
+    def __init__(
+        self, head: Head, body: bytes, peer: Peer, hold: Callable[[int], bool] = lambda _size: True
+    ) -> None:
         self.head = head
         self.body = body
         self.peer = peer
+        self.hold = hold
 
     @property
     def method(self) -> str:

@@ -28,6 +28,9 @@ from clawpurse.modules.kit.web.messages import Peer
 
 RECEIVE_BYTES = 64 * 1024
 
+SLOW_DOWN_MAX_S = 1.0
+"""Between two messages of a client over its budget; longer would starve its heartbeat."""
+
 MESSAGES_PER_TURN = 32
 """Messages answered before the loop gets a turn: about 1 ms of cheap calls."""
 
@@ -116,7 +119,9 @@ class WebSocketSession:
         self._to_start: list[Callable[[], Awaitable[None]]] = []
         self._heard_at = 0.0
         self._message_since: float | None = None
+        self._sending_since: float | None = None
         self._paused = False
+        self._close_sent = False
         self._stop_asked = trio.Event()
         self._scope = trio.CancelScope()
         self.subscriptions: dict[str, object] = {}
@@ -125,8 +130,12 @@ class WebSocketSession:
     # For subscriptions.
 
     def send_json(self, payload: bytes) -> None:
-        """Queue one message. Callers keep to `room`; small last words may go without."""
-        self._queue(text_frame(payload))
+        """Queue one message. Callers keep to `room`; small last words may go without.
+
+        After our close frame nothing may follow (§5.5.1), so what comes later is dropped.
+        """
+        if not self._close_sent:
+            self._queue(text_frame(payload))
 
     async def room(self, timeout_ms: int | None = None) -> bool:
         """Wait until less than the limit is unsent; False when that took too long."""
@@ -254,6 +263,7 @@ class WebSocketSession:
         if self._messages_in_turn >= MESSAGES_PER_TURN:
             self._messages_in_turn = 0
             await trio.lowlevel.checkpoint()
+        await self._slow_down()
         if self._worker_busy or self._calls:
             await self._enqueue(message)
             return
@@ -265,6 +275,13 @@ class WebSocketSession:
                 await self._enqueue(reply)
         else:
             self._deliver(reply, nursery)  # type: ignore[arg-type]
+
+    async def _slow_down(self) -> None:
+        """Read a client that spent its budget slowly: refusing it is work as well."""
+        budgets = self._dispatcher.budgets
+        wait_s = budgets.wait_s(self._context.client) if budgets is not None else 0.0
+        if wait_s:
+            await trio.sleep(min(wait_s, SLOW_DOWN_MAX_S))
 
     async def _enqueue(self, call: str | Pending) -> None:
         size = len(call) if isinstance(call, str) else 0
@@ -301,8 +318,13 @@ class WebSocketSession:
                 if reply.waits:
                     self._start_waiting(reply, nursery)
                     continue
-                reply = await reply.run()
+                reply = await reply.run(self._hold)
+                self._hold(0)
             self._deliver(reply, nursery)
+
+    def _hold(self, size: int) -> bool:
+        """Count the answers of a batch in the making beside what came in."""
+        return self._incoming_share.resize(self._text.size + self._calls_bytes + size)
 
     def _start_waiting(self, call: Pending, nursery: trio.Nursery) -> None:
         """Run a call that waits for an event as a task, if there are not too many."""
@@ -339,35 +361,42 @@ class WebSocketSession:
         self._has_outgoing.set()
 
     async def _write(self, stream: trio.abc.Stream) -> None:
-        """Send what is queued, as much as there is in one go."""
+        """Send what is queued, as much as there is in one go. `_beat` keeps its deadline: a
+        cancel scope for each of a thousand subscribers' events would cost more than the events.
+        """
         while True:
             if not self._outgoing:
                 self._has_outgoing = trio.Event()
                 await self._has_outgoing.wait()
             data = b"".join(self._outgoing)
             self._outgoing.clear()
-            with trio.move_on_after(seconds(self.limits.write_timeout_ms)) as scope:
-                try:
-                    await stream.send_all(data)
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    self._scope.cancel()
-                    return
-            if scope.cancelled_caught:
-                self.slow("did not read")
+            self._sending_since = trio.current_time()
+            try:
+                await stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._scope.cancel()
                 return
+            self._sending_since = None
             self._outgoing_bytes -= len(data)
             self._memory_is_short = not self._outgoing_share.resize(self._outgoing_bytes)
             self._progress.unpark_all()
 
     async def _beat(self) -> None:
-        """Ping a silent peer; end the connection when it stays silent or drips a message."""
+        """Ping a silent peer; end the connection when it stays silent, drips a message, or
+        does not read. Looks every ping interval, so deadlines here are late by up to one.
+        """
         protocol = self._protocol
         assert protocol is not None
         interval_s = seconds(self.limits.ws_ping_interval_ms)
         while True:
             await trio.sleep(interval_s)
             now = trio.current_time()
+            if self._sending_since is not None and (
+                now - self._sending_since > seconds(self.limits.write_timeout_ms)
+            ):
+                self.slow("did not read")
+                self._scope.cancel()
+                return
             if self._paused:
                 # We do not listen at the moment, so silence says nothing; but see `_write`.
                 self._heard_at = now
@@ -392,10 +421,13 @@ class WebSocketSession:
             # Bounded by the server's own drain deadline, which cancels us.
             await self._progress.park()
         if protocol.state is ConnectionState.OPEN:
-            close = CloseConnection(CloseReason.GOING_AWAY, "server stops")
-            self._queue(protocol.send(close))
+            self._send_close(protocol, CloseReason.GOING_AWAY, "server stops")
         await trio.sleep(seconds(self.limits.ws_close_timeout_ms))
         self._scope.cancel()
+
+    def _send_close(self, protocol: Connection, code: int, reason: str) -> None:
+        self._queue(protocol.send(CloseConnection(code, reason)))
+        self._close_sent = True
 
     async def _say_goodbye(self, stream: trio.abc.Stream, code: int, reason: str) -> None:
         """Finish the closing handshake (§7.1.2) without waiting long for anyone."""
@@ -404,7 +436,7 @@ class WebSocketSession:
         if not code:
             return
         if protocol.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
-            self._queue(protocol.send(CloseConnection(code, reason)))
+            self._send_close(protocol, code, reason)
         with trio.move_on_after(seconds(self.limits.ws_close_timeout_ms)):
             while self._outgoing_bytes:
                 await self._progress.park()

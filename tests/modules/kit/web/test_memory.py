@@ -106,7 +106,34 @@ async def test_a_dense_message_is_refused_before_it_is_read(web: Any, make_post:
         _, _, answer = await client.response()
         assert json.loads(answer)["error"]["code"] == -32004
     many = {"jsonrpc": "2.0", "id": 1, "method": "get_data"}
-    for params in ({f"k{n}": n for n in range(9000)}, list(range(19_000))):
+    for params in ({f"k{n}": n for n in range(9000)}, list(range(9_000))):
         _, answer = await client.rpc({**many, "params": params})
         assert answer["error"]["code"] == -32602
         assert len(json.dumps(answer)) < 1000
+
+
+async def test_batches_in_the_making_count_and_take_turns(
+    make_web: Any, autojump_clock: Any
+) -> None:
+    """Sixty batches of large answers side by side took two gibibytes and eight seconds."""
+    web = make_web(limits={"memory_bytes_max": 3_000_000})
+    slow = {"jsonrpc": "2.0", "method": "test_slow", "params": [3000], "id": 99}
+    large = [{"jsonrpc": "2.0", "id": n, "method": "test_large"} for n in range(7)]
+    answers: list[list[int]] = []
+
+    async def ask() -> None:
+        _, answer = await web.connect().rpc([*large, slow, *large])
+        answers.append([a.get("error", {}).get("code", 0) for a in answer])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        assert web.server.memory.bytes_used <= 3_000_000
+        small = web.connect()
+        assert (await small.rpc([CALL] * 100))[0] == 200
+    assert [0] * 3 in [answer[:3] for answer in answers]
+    assert any(-32004 in answer for answer in answers)
+    await web.until_closed()
+    assert web.server.memory.bytes_used == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
+import ipaddress
 import json
 import socket
 import ssl
@@ -13,6 +15,10 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from clawpurse.modules.kit.web.client import RpcClient
 from clawpurse.modules.kit.web.errors import Unreachable
@@ -223,6 +229,60 @@ async def test_a_subscriber_over_tcp_and_a_date(web: Any, nursery: trio.Nursery)
         answer += bytes(piece)
     await stream.aclose()
     assert b"\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n" in answer
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's and a client's context with a certificate of their own for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path.write_bytes(private + certificate)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(path)
+    return server, ssl.create_default_context(cadata=certificate.decode())
+
+
+@pytest.mark.real
+async def test_https_and_wss_with_a_certificate_that_is_checked(
+    web: Any, nursery: trio.Nursery, tls: tuple[ssl.SSLContext, ssl.SSLContext]
+) -> None:
+    """A remote node is reached through TLS; a certificate that nobody vouches for is refused."""
+    listeners = await open_listeners("127.0.0.1", 0)
+    secure = [trio.SSLListener(one, tls[0], https_compatible=True) for one in listeners]
+    await nursery.start(web.server.run, secure)
+    url = f"https://127.0.0.1:{bound_port(listeners[0])}"
+    async with RpcClient(url, ssl_context=tls[1]) as rpc:
+        assert await rpc.call("sum", [1, 2]) == 3
+        assert (await rpc.call("test_whoami"))[0] == "127.0.0.1"
+        socket_ = await rpc._open()
+        await socket_.send(BODY.decode())
+        assert json.loads(await socket_.receive(5000))["result"] == 3
+        await socket_.aclose()
+    async with RpcClient(url) as rpc:
+        with pytest.raises(Unreachable) as caught:
+            await rpc.call("sum", [1])
+    assert not caught.value.sent
+    assert "certificate" in str(caught.value).lower()
 
 
 async def test_a_fault_in_one_connection_ends_only_that_one(web: Any, caplog: Any) -> None:

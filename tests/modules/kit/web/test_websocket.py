@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
+from clawpurse.modules.kit.web.guard import Budgets
+
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -361,3 +363,45 @@ async def test_a_stopping_server_says_so_after_the_calls_under_way(
     started = trio.current_time()
     await web.until_closed()
     assert trio.current_time() - started < 2
+
+
+async def test_a_client_over_its_budget_is_refused_and_read_slowly(
+    make_web: Any, autojump_clock: Any
+) -> None:
+    """Refusing is work too: a flood of refused calls must not be answered at full speed."""
+    web = make_web(budgets=Budgets(1, 10))
+    socket = await Socket.open(web.connect())
+    for number in range(60):
+        await socket.call(number, "sum", [1])
+    codes = [(await socket.message()).get("error", {}).get("code") for _ in range(60)]
+    assert codes[:10] == [None] * 10
+    assert set(codes[10:]) <= {None, -32005}
+    assert trio.current_time() > 20
+    await trio.sleep(15)
+    await socket.call(99, "sum", [1])
+    assert (await socket.message())["result"] == 1
+
+
+async def test_nothing_follows_the_close_of_a_server_that_stops(
+    web: Any, nursery: Any, autojump_clock: Any
+) -> None:
+    nursery.start_soon(web.server.run, [])
+    await trio.testing.wait_all_tasks_blocked()
+    raw = web.connect()
+    socket = await Socket.open(raw)
+    web.server.stop()
+    await trio.testing.wait_all_tasks_blocked()
+    await socket.call(1, "sum", [1])
+    assert (await raw.receive_to_end()).endswith(b"\x88\x0e\x03\xe9server stops")
+
+
+async def test_a_session_ends_its_tasks_when_the_line_is_cut(web: Any, autojump_clock: Any) -> None:
+    socket = await Socket.open(web.connect())
+    for number in range(5):
+        await socket.call(number, "test_wait", [4000])
+    await socket.call(9, "test_slow", [4000])
+    await trio.testing.wait_all_tasks_blocked()
+    await socket.raw.stream.aclose()
+    started = trio.current_time()
+    await web.until_closed()
+    assert trio.current_time() - started < 1
