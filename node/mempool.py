@@ -531,7 +531,8 @@ class Mempool:
         if error.rule == "kernel.blockFull":
             return  # Nothing is wrong with it.
         entry.strikes += 1
-        is_final = error.code not in (Code.INSUFFICIENT_FUNDS, Code.QUOTA_EXCEEDED)
+        may_pass = (Code.INSUFFICIENT_FUNDS, Code.QUOTA_EXCEEDED, Code.SEQUENCE_GAP)
+        is_final = error.code not in may_pass
         if is_final or entry.strikes >= STRIKES_MAX:
             self._leave(entry)
             self.fates.remember(entry.prepared.transaction)

@@ -215,6 +215,7 @@ def test_one_transaction_submitted_by_many_at_once_is_checked_once() -> None:
                 nursery.start_soon(one)
                 setup.intake.offer([raw], PEER)
         assert len(set(outcomes)) == 1
+        assert setup.journalled() == {outcomes[0].tx_id}
         assert setup.verifier.count == 1
         assert len(setup.spread) == 1
         again = await setup.intake.submit(raw)

@@ -50,6 +50,16 @@ def test_who_pays_more_per_cost_goes_first_and_equals_by_arrival() -> None:
     assert order == [(1, 0), (0, 0), (2, 0), (0, 1), (3, 0)]
 
 
+def test_a_lanes_followers_wait_for_who_pays_more_elsewhere() -> None:
+    """One dear payment would carry a sender's cheap ones past everybody."""
+    world, pool = PoolWorld(2), Mempool()
+    admit(pool, world, world.prepared(0, 0, fee=100))
+    admit(pool, world, world.prepared(0, 1, fee=1))
+    admit(pool, world, world.prepared(1, 0, fee=50))
+    offered = [(world.keys.index(key), sequence) for key, _, sequence in places(list(pool.ready()))]
+    assert offered == [(0, 0), (1, 0), (0, 1)]
+
+
 def test_a_lane_keeps_its_sequence_whatever_it_pays() -> None:
     """A payment with a high fee would be offered before the one it depends on, and be refused."""
     world, pool = PoolWorld(2), Mempool()
@@ -119,6 +129,9 @@ def test_replacing_needs_a_higher_fee_or_attempt() -> None:
         second.transaction.tx_id: Fate.REPLACED,
     }
     assert settled[first.transaction.tx_id].by == third.transaction.tx_id
+    # Told once: the day after it has not expired as well.
+    world.commit(step_ms=2 * HOUR_MS)
+    assert pool.committed(world.head(), []).run() == []
     assert pool.fates.settlement(first.transaction.tx_id) is not None
 
 
@@ -214,6 +227,28 @@ def test_a_large_one_evicts_nobody_unless_it_then_fits() -> None:
 
 def rate_of(prepared: Prepared) -> float:
     return prepared.transaction.body.fee / prepared.cost
+
+
+def test_a_full_pool_still_lets_one_take_its_own_place() -> None:
+    """A stuck payment could not be replaced just when everybody is in a hurry."""
+    world = PoolWorld(4)
+    cost, size = world.prepared(0, 0, fee=9).cost, len(world.pay(0, 0, fee=9))
+    world = PoolWorld(4, quota_cost_max=cost)
+    pool = Mempool(PoolLimits(2, 2 * size, 1))
+    admit(pool, world, world.prepared(0, 0, fee=9))
+    admit(pool, world, world.prepared(1, 0, fee=9))
+    assert admit(pool, world, world.prepared(0, 0, fee=9, attempt=1)).replaced
+    assert (pool.status().evicted, len(pool)) == (0, 2)
+    assert pool.status().bytes == 2 * size
+
+
+def test_what_waits_behind_a_gap_evicts_nobody() -> None:
+    """Payments that can be made would give way to some that cannot."""
+    world, pool = PoolWorld(8), Mempool(PoolLimits(8, 10**6, 4))
+    for sender in range(7):
+        admit(pool, world, world.prepared(sender, 0))
+    admit(pool, world, world.prepared(7, 0))
+    assert refusal(pool, world, world.prepared(6, 2, fee=900)).code is Code.POOL_FULL
 
 
 def test_one_sender_cannot_fill_the_pool_nor_the_gaps() -> None:
