@@ -31,7 +31,7 @@ PYTEST = $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 PARALLEL = -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full check bench soak layout clean
+.PHONY: help run test test-full check bench soak layout reference clean
 .SUFFIXES:
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo "make bench       every bench at a small size, JSON on the last line of each"
 	@echo "make soak        random seeds for as long as told: SEEDS=n or MINUTES=n"
 	@echo "make layout      writes docs/layout.md anew"
+	@echo "make reference   writes docs/reference/rpc.md anew"
 	@echo "make clean       removes what was built here; never a chain or a key"
 
 # CLAWPURSE_UNDER_MAKE: the heading is printed already, and hints name `make run`.
@@ -88,6 +89,10 @@ soak:
 layout:
 	@$(ENVIRONMENT) dev
 	$(VENV)/bin/python scripts/layout.py
+
+reference:
+	@$(ENVIRONMENT) dev
+	$(VENV)/bin/python scripts/rpc_reference.py
 
 clean:
 	rm -rf $(VENV) .ns build dist clawpurse.egg-info .coverage htmlcov

@@ -83,6 +83,11 @@ class AccountMethods:
                 self.get,
                 AccountAtParams,
                 errors=(NOT_FOUND, PRUNED),
+                result=dict[str, Any],
+                result_description=(
+                    "account key|null lanes[{lane nextSequence}] quota idempotencyKeys "
+                    "scheduled height"
+                ),
             ),
             Method(
                 "account_getBalances",
@@ -91,12 +96,16 @@ class AccountMethods:
                 AccountAtParams,
                 errors=(PRUNED,),
                 cost=2,
+                result=dict[str, Any],
+                result_description="account balances[{asset amount held decimals}] height",
             ),
             Method(
                 "account_getSequence",
                 "The next sequence to use in a lane, pooled transactions counted",
                 self.sequence,
                 SequenceParams,
+                result=dict[str, Any],
+                result_description="account lane sequence finalSequence open",
             ),
             Method(
                 "account_getTransactions",
@@ -105,6 +114,8 @@ class AccountMethods:
                 HistoryParams,
                 errors=(PRUNED,),
                 cost=20,
+                result=dict[str, Any],
+                result_description="account transactions[] (as tx_get) nextCursor|null",
             ),
         ]
 

@@ -89,7 +89,16 @@ class ChainMethods:
         """Return the definitions."""
         missing = (NOT_FOUND,)
         return [
-            Method("chain_getStatus", "Where this node and its chain stand", self.status),
+            Method(
+                "chain_getStatus",
+                "Where this node and its chain stand",
+                self.status,
+                result=dict[str, Any],
+                result_description=(
+                    "chainId genesisHash height hash time timeMs stateRoot syncing behind "
+                    "peers authorities version testNetwork"
+                ),
+            ),
             Method(
                 "chain_getBlock",
                 "A final block by height or hash",
@@ -97,6 +106,11 @@ class ChainMethods:
                 BlockParams,
                 errors=(NOT_FOUND, PRUNED),
                 cost=5,
+                result=dict[str, Any],
+                result_description=(
+                    "header{…}, transactions (ids or objects), certificate{height round "
+                    "blockId signers signatures raw}, receiptsRoot"
+                ),
             ),
             Method(
                 "chain_getProof",
@@ -105,22 +119,73 @@ class ChainMethods:
                 ProofParams,
                 errors=(NOT_FOUND, PRUNED),
                 cost=20,
+                result=dict[str, Any],
+                result_description=(
+                    "module key value|null proof header certificate: enough for an offline verifier"
+                ),
             ),
             Method(
-                "chain_getParameters", "The consensus parameters in force", self.parameters
+                "chain_getParameters",
+                "The consensus parameters in force",
+                self.parameters,
+                result=dict[str, Any],
+                result_description="parameters{…} hash raw",
             ),
-            Method("chain_getGenesis", "The genesis, as JSON and as bytes", self.genesis, cost=5),
-            Method("asset_get", "One asset", self.asset, AssetParams, errors=missing),
-            Method("asset_list", "All assets, oldest first", self.assets, AssetListParams, cost=5),
-            Method("asset_getSupply", "What exists of an asset", self.supply, AssetParams,
-                   errors=missing),
-            Method("consensus_getState", "Where agreement on the next block stands", self.state),
+            Method(
+                "chain_getGenesis",
+                "The genesis, as JSON and as bytes",
+                self.genesis,
+                cost=5,
+                result=dict[str, Any],
+                result_description="genesisHash json raw",
+            ),
+            Method(
+                "asset_get",
+                "One asset",
+                self.asset,
+                AssetParams,
+                errors=missing,
+                result=dict[str, Any],
+                result_description="asset decimals title supply",
+            ),
+            Method(
+                "asset_list",
+                "All assets, oldest first",
+                self.assets,
+                AssetListParams,
+                cost=5,
+                result=dict[str, Any],
+                result_description="assets[{asset decimals title supply}] nextCursor|null",
+            ),
+            Method(
+                "asset_getSupply",
+                "What exists of an asset",
+                self.supply,
+                AssetParams,
+                errors=missing,
+                result=dict[str, Any],
+                result_description="asset supply decimals height",
+            ),
+            Method(
+                "consensus_getState",
+                "Where agreement on the next block stands",
+                self.state,
+                result=dict[str, Any],
+                result_description=(
+                    "height round step waiting proposer lockedValue lockedRound validValue "
+                    "validRound votes[{round prevotes precommits}] signing evidenceSeen"
+                ),
+            ),
             Method(
                 "consensus_getAuthorities",
                 "The authorities of the next block, and who signed the newest",
                 self.authorities,
+                result=dict[str, Any],
+                result_description=(
+                    "height hash quorum authorities[{authority publicKey inNewestCertificate}]"
+                ),
             ),
-        ]  # fmt: skip
+        ]
 
     def status(self, _params: NoParams, _context: Context) -> Json:
         """chain_getStatus."""

@@ -39,13 +39,23 @@ class NodeMethods:
     def methods(self) -> list[Method]:
         """Return the definitions."""
         return [
-            Method("mempool_getStatus", "How full the mempool is", self.pool_status),
+            Method(
+                "mempool_getStatus",
+                "How full the mempool is",
+                self.pool_status,
+                result=dict[str, Any],
+                result_description=(
+                    "transactions bytes ready gaps senders transactionsMax bytesMax evicted"
+                ),
+            ),
             Method(
                 "mempool_getTransactions",
                 "Pending transactions in proposal order",
                 self.pool_transactions,
                 PoolParams,
                 cost=20,
+                result=dict[str, Any],
+                result_description="transactions[] nextCursor|null",
             ),
             Method(
                 "mempool_getBySender",
@@ -53,11 +63,43 @@ class NodeMethods:
                 self.pool_by_sender,
                 SenderParams,
                 cost=5,
+                result=dict[str, Any],
+                result_description="account transactions[] each with ready",
             ),
-            Method("net_getPeers", "Connected peers, and bans with their reasons", self.peers),
-            Method("node_getInfo", "What this node is", self.info),
-            Method("node_getHealth", "Whether this node can be relied on now", self.health),
-            Method("node_getVersion", "The version of the software", self.version),
+            Method(
+                "net_getPeers",
+                "Connected peers, and bans with their reasons",
+                self.peers,
+                result=dict[str, Any],
+                result_description=(
+                    "nodeId listen peers[{nodeId address direction agent …}] bans[{subject "
+                    "reason until}]"
+                ),
+            ),
+            Method(
+                "node_getInfo",
+                "What this node is",
+                self.info,
+                result=dict[str, Any],
+                result_description=(
+                    "name nodeId listen authority isAuthority signing chainId genesisHash "
+                    "modules rpc metrics startedAt version"
+                ),
+            ),
+            Method(
+                "node_getHealth",
+                "Whether this node can be relied on now",
+                self.health,
+                result=dict[str, Any],
+                result_description="ready problems[] height behind peers",
+            ),
+            Method(
+                "node_getVersion",
+                "The version of the software",
+                self.version,
+                result=dict[str, Any],
+                result_description="version protocol",
+            ),
             Method(
                 "faucet_request",
                 "Get test money; on test networks only",
@@ -65,8 +107,17 @@ class NodeMethods:
                 SenderParams,
                 errors=(METHOD_DISABLED, RATE_LIMITED),
                 cost=50,
+                result=dict[str, Any],
+                result_description="txId asset amount",
             ),
-            Method("admin_stop", "Stop this node cleanly", self.stop, role=ADMIN),
+            Method(
+                "admin_stop",
+                "Stop this node cleanly",
+                self.stop,
+                role=ADMIN,
+                result=dict[str, Any],
+                result_description="stopping",
+            ),
         ]
 
     def pool_status(self, _params: NoParams, _context: Context) -> Json:

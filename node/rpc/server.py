@@ -8,7 +8,7 @@ from typing import Final
 from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.app import App
 from clawpurse.modules.kit.web.guard import LOCAL_HOSTS, Access, Budgets, RefusalLog, Token
-from clawpurse.modules.kit.web.jsonrpc import Dispatcher, encode_json
+from clawpurse.modules.kit.web.jsonrpc import Dispatcher, Method, encode_json
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.messages import Request, Response
 from clawpurse.modules.kit.web.openrpc import discover_method, openrpc_document
@@ -31,17 +31,22 @@ CONTENT_POLICY: Final = (
 BUDGET_BURST_SECONDS: Final = 2
 
 
-def build_dispatcher(
-    services: Services, refusals: RefusalLog, limits: Limits, metrics: Metrics
-) -> Dispatcher:
-    """Return the dispatcher with every method of this node, discovery and subscriptions."""
-    methods = [
+def node_methods(services: Services) -> list[Method]:
+    """Return the definitions of every method of a node but `rpc_discover`."""
+    return [
         *ChainMethods(services).methods(),
         *TransactionMethods(services).methods(),
         *AccountMethods(services).methods(),
         *NodeMethods(services).methods(),
         *Subscriptions(topics(services)).methods(),
     ]
+
+
+def build_dispatcher(
+    services: Services, refusals: RefusalLog, limits: Limits, metrics: Metrics
+) -> Dispatcher:
+    """Return the dispatcher with every method of this node, and discovery."""
+    methods = node_methods(services)
     methods.append(discover_method(methods, title=TITLE, version=services.version))
     rate = services.config.rpc_cost_per_second
     return Dispatcher(

@@ -153,6 +153,11 @@ class TransactionMethods:
                 deadline_ms=DEADLINE_MS,
                 takes_transaction=True,
                 waits=True,
+                result=dict[str, Any],
+                result_description=(
+                    "txId status (accepted, final, pending, expired or replaced) duplicate; "
+                    "with wait: final also height index receipt"
+                ),
             ),
             Method(
                 "tx_submitBatch",
@@ -162,6 +167,10 @@ class TransactionMethods:
                 cost=200,
                 deadline_ms=DEADLINE_MS,
                 waits=True,
+                result=dict[str, Any],
+                result_description=(
+                    "results[]: one entry per transaction, {txId status duplicate} or {error}"
+                ),
             ),
             Method(
                 "tx_wait",
@@ -171,6 +180,11 @@ class TransactionMethods:
                 cost=2,
                 deadline_ms=DEADLINE_MS,
                 waits=True,
+                result=dict[str, Any],
+                result_description=(
+                    "txId status (pending, final, expired, replaced or unknown), then height "
+                    "index receipt"
+                ),
             ),
             Method(
                 "tx_simulate",
@@ -180,6 +194,8 @@ class TransactionMethods:
                 errors=SUBMIT_ERRORS,
                 cost=50,
                 takes_transaction=True,
+                result=dict[str, Any],
+                result_description="txId code reason rule fee feeMin cost events trace",
             ),
             Method(
                 "tx_getReceipt",
@@ -188,6 +204,11 @@ class TransactionMethods:
                 ReceiptParams,
                 errors=missing,
                 cost=5,
+                result=dict[str, Any],
+                result_description=(
+                    "txId height index code reason rule fee cost events trace time, with prove "
+                    "also proof"
+                ),
             ),
             Method(
                 "tx_get",
@@ -196,6 +217,10 @@ class TransactionMethods:
                 TxParams,
                 errors=missing,
                 cost=5,
+                result=dict[str, Any],
+                result_description=(
+                    "the transaction with status; final ones with height index receipt"
+                ),
             ),
             Method(
                 "tx_decode",
@@ -205,6 +230,8 @@ class TransactionMethods:
                 errors=SUBMIT_ERRORS,
                 cost=5,
                 takes_transaction=True,
+                result=dict[str, Any],
+                result_description="the transaction or body, signed, and words[{label text}]",
             ),
         ]
 
