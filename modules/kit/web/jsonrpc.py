@@ -47,6 +47,9 @@ BATCH_SLICE_BYTES: Final = 256 * 1024
 WAITING_CALL_BYTES: Final = 16 * 1024
 """What a waiting call costs while it waits: a task with its stack and parameters."""
 
+SMALL_REPLY_BYTES: Final = 512
+"""Answers that are given even in a full batch: replacing them by an error saves nothing."""
+
 HOLD_FROM_BYTES: Final = 16 * 1024
 """Smaller answers are not worth counting while a batch runs."""
 
@@ -242,16 +245,19 @@ class _Batch:
         self._hold = hold
 
     def keep(self, index: int, reply: bytes | None) -> None:
-        """Note an answer."""
+        """Note an answer, or, when there is no room for it, that it is too large."""
         if reply is not None:
-            self.replies[index] = reply
-            self.grow(len(reply))
+            fits = self.grow(len(reply))
+            self.replies[index] = reply if fits else _too_large(self.items[index])
 
-    def grow(self, size: int) -> None:
-        """Count bytes; `full` once they are too many, for this batch or for the server."""
-        self.size += size
-        if self.size > HOLD_FROM_BYTES:
-            self.full = self.full or self.size > self._size_max or not self._hold(self.size)
+    def grow(self, size: int) -> bool:
+        """Count bytes; `full`, and False, once they are too many, here or for the server."""
+        grown = self.size + size
+        if grown > HOLD_FROM_BYTES and not self.full:
+            self.full = grown > self._size_max or not self._hold(grown)
+        if not self.full:
+            self.size = grown
+        return not self.full or size <= SMALL_REPLY_BYTES
 
 
 Observer = Callable[[str, float, int], None]

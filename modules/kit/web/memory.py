@@ -34,11 +34,15 @@ class Share:
         self._held = 0
 
     def resize(self, size: int) -> bool:
-        """Hold `size` bytes from now on. False, and nothing changed, when that is too much."""
+        """Hold `size` bytes from now on. False, and nothing changed, when that is too much.
+
+        What was granted may always be exceeded by the free part, so that an answer that was
+        cut to fit finds room for its last words.
+        """
         counted = size if size > FREE_BYTES else 0
         more = counted - self._held
         if more > 0 and self._memory.bytes_used + more > self._memory.bytes_max:
-            return False
+            return more <= FREE_BYTES
         self._memory.bytes_used += more
         self._held = counted
         return True

@@ -17,9 +17,9 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Ping, TextMessage
 
 from clawpurse.modules.kit.web.errors import BadAnswer, Unreachable
+from clawpurse.modules.kit.web.frames import MessageTooBig, TextAssembler
 from clawpurse.modules.kit.web.http_client import Connect, Origin
 from clawpurse.modules.kit.web.limits import seconds
-from clawpurse.modules.kit.web.websocket import MessageTooBig, TextAssembler
 
 RECEIVE_BYTES = 64 * 1024
 HEAD_BYTES_MAX = 16 * 1024

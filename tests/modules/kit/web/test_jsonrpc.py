@@ -207,8 +207,8 @@ async def test_the_answers_of_a_batch_are_bounded_too(make_web: Any) -> None:
     calls = [{"jsonrpc": "2.0", "method": "test_large", "id": n} for n in range(100)]
     _, answers = await client.rpc(calls)
     good = [a for a in answers if "result" in a]
-    assert len(good) == 4
-    assert {a["error"]["code"] for a in answers[4:]} == {-32004}
+    assert len(good) == 3
+    assert {a["error"]["code"] for a in answers[3:]} == {-32004}
 
 
 async def test_calls_that_wait_run_beside_each_other(web: Any, autojump_clock: Any) -> None:

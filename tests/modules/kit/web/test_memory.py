@@ -21,6 +21,7 @@ def test_shares_add_up_and_small_ones_are_free() -> None:
     assert not two.resize(200_000)
     assert two.resize(FREE_BYTES)
     assert memory.bytes_used == 200_000
+    assert not two.resize(2 * FREE_BYTES + 100_001)
     assert one.resize(100_000)
     assert two.resize(200_000)
     one.release()

@@ -41,7 +41,7 @@ async def until(condition: Any) -> None:
     """Wait for a condition on the real clock, within ten seconds."""
     with trio.fail_after(10):
         # Kernel and threads give no event to wait for.
-        while not condition():  # noqa: ASYNC110
+        while not condition():
             await trio.sleep(0.01)
 
 
