@@ -7,7 +7,7 @@ on anything but the inputs, is what makes replaying a log legal.
 
 Ours, beside the paper: verdicts arrive later than proposals (execution takes time), a height may
 wait before its first round (R19), and a polka of an *earlier* round also renews the valid value
-(decision record 0003): without that, a lock that was hidden from others could starve liveness.
+(decision record 0008): without that, a lock that was hidden from others could starve liveness.
 """
 
 from __future__ import annotations
