@@ -14,7 +14,7 @@ from typing import Final
 from clawpurse.ledger.errors import Bug, Pruned, StorageFault
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.index import Position, index_keys
-from clawpurse.ledger.store.kv import Batch, KeyValue, Reads
+from clawpurse.ledger.store.kv import Batch, Reads
 
 # As many blocks as state can be rolled back, and the one rolled back to, whose id stands
 # first in its list: beyond, nobody needs to know what a block indexed.
@@ -46,9 +46,9 @@ class CommitRecord:
 
 
 class BlockStore:
-    """Blocks by height, id, transaction and account. Getters may run in any thread."""
+    """Blocks by height and id, over a store or a snapshot of one. Getters run in any thread."""
 
-    def __init__(self, store: KeyValue) -> None:
+    def __init__(self, store: Reads) -> None:
         self._store = store
 
     def add(self, record: CommitRecord, batch: Batch) -> None:

@@ -37,12 +37,12 @@ UNDO_BLOCKS: Final = 128
 class StateLimits:
     """Bounds of memory and page shape; none of it is part of the commitment.
 
-    Half of a cache is what surely fits: 128 MiB of pages are 1.2 million leaves, 32 MiB of
-    values some 80 thousand accounts.
+    Half of a cache is what surely fits: 128 MiB of pages are 1.2 million leaves, 96 MiB of
+    values some 250 thousand accounts.
     """
 
     page_cache_bytes: int = 256 << 20
-    value_cache_bytes: int = 64 << 20
+    value_cache_bytes: int = 192 << 20
     geometry: Geometry = field(default_factory=Geometry)
 
 
