@@ -11,7 +11,7 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 from pydantic_core import from_json, to_json
@@ -19,7 +19,9 @@ from pydantic_core import from_json, to_json
 from clawpurse.modules.kit.web.errors import BadAnswer, RpcError, Unreachable
 from clawpurse.modules.kit.web.http_client import Connect, HttpClient, tcp_connector
 from clawpurse.modules.kit.web.limits import seconds
-from clawpurse.modules.kit.web.ws_client import WebSocketClient, connect_websocket
+
+if TYPE_CHECKING:
+    from clawpurse.modules.kit.web.ws_client import WebSocketClient
 
 SILENCE_MAX_MS = 60_000
 """Servers ping every 20 s; three missed ones mean that the connection is dead."""
@@ -146,6 +148,9 @@ class RpcClient:
         return Subscription(self._open, topic, matching, from_cursor, self._jitter)
 
     async def _open(self) -> WebSocketClient:
+        # Late, because it takes 50 ms that a command line which only calls can save.
+        from clawpurse.modules.kit.web.ws_client import connect_websocket
+
         return await connect_websocket(
             self._http.origin, self._connect, self._ws_path, headers=self._authorization
         )
