@@ -14,7 +14,7 @@ from clawpurse.cli.who import account_named, own_or_named, titled
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import OperatorError
 from clawpurse.wallet.amounts import number_text
-from clawpurse.wallet.client import Balance, NodeClient, Page
+from clawpurse.wallet.client import Balance, Page
 from clawpurse.wallet.describe import printable
 
 # Tables may shorten transaction ids so far; commands take them back.
@@ -26,7 +26,7 @@ def balance(session: Session, account: str | None) -> None:
     named = own_or_named(session, account, "clawpurse wallet balance ")
 
     async def ask() -> list[Balance]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             await node.terms()
             return await node.balances(named.account)
 
@@ -57,7 +57,7 @@ def history(session: Session, account: str | None, limit: int, cursor: str | Non
     named = own_or_named(session, account, "clawpurse wallet history ")
 
     async def ask() -> tuple[Page, dict[str, int]]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             await node.terms()
             page = await node.history(named.account, limit=limit, cursor=cursor)
             decimals = {one.asset: one.decimals for one in await node.balances(named.account)}

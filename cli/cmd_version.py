@@ -45,4 +45,6 @@ def completion(ctx: click.Context, shell: str) -> None:
         session.out.emit({"shell": shell, "script": script})
         return
     session.out.line(script)
-    session.out.note(f"Next: {_ACTIVATE[shell]}")
+    # A shell that evaluates this at each start wants no advice each time.
+    if session.out.live:
+        session.out.note(f"Next: {_ACTIVATE[shell]}")

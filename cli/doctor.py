@@ -30,7 +30,6 @@ from clawpurse.node.config import NodeConfig, load_config
 from clawpurse.node.home import NodeHome
 from clawpurse.node.signer import state_name
 from clawpurse.p2p.address import PeerAddress
-from clawpurse.wallet.client import NodeClient
 
 # Before this software existed no clock was right: 2025-01-01.
 _CLOCK_MIN_MS: Final = 1_735_689_600_000
@@ -186,7 +185,7 @@ def _private(folder: Path, check: str) -> Iterator[Finding]:
 
 def _reached(session: Session) -> Iterator[Finding]:
     async def look() -> tuple[Any, str]:
-        async with NodeClient(session.network(), timeout_ms=3_000) as node:
+        async with session.node(timeout_ms=3_000) as node:
             await node.terms()
             return await node.call("chain_getStatus"), node.url
 

@@ -15,7 +15,6 @@ from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code
 from clawpurse.modules.kit.web.errors import METHOD_DISABLED, RpcError
 from clawpurse.wallet.amounts import amount_text
-from clawpurse.wallet.client import NodeClient
 
 
 def request(session: Session, account: str, timeout_s: int) -> None:
@@ -23,7 +22,7 @@ def request(session: Session, account: str, timeout_s: int) -> None:
     named = account_named(session, account)
 
     async def run() -> tuple[dict[str, Any], int, float]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             terms = await node.terms()
             began = time.monotonic()
             try:

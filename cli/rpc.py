@@ -14,9 +14,7 @@ from clawpurse.cli.failures import UsageFault
 from clawpurse.cli.session import Session
 from clawpurse.cli.who import account_named
 from clawpurse.ledger.address import account_text
-from clawpurse.modules.kit.web.client import RpcClient
 from clawpurse.modules.kit.web.errors import METHOD_NOT_FOUND, RpcError
-from clawpurse.wallet.client import NodeClient
 from clawpurse.wallet.durable import read_private
 
 _TOKEN_BYTES_MAX = 256
@@ -28,13 +26,9 @@ def call(session: Session, method: str, parameters: Sequence[str], token_file: P
     """Call a method and print its result; an unknown one is answered with the nearest."""
     params = dict(_parameter(session, text) for text in parameters)
     token = None if token_file is None else _token(token_file)
-    network = session.network()
 
     async def run() -> Any:
-        def open_client(url: str) -> RpcClient:
-            return RpcClient(url, token=token, timeout_ms=_TIMEOUT_MS)
-
-        async with NodeClient(network, open_client=open_client) as node:
+        async with session.node(_TIMEOUT_MS, token) as node:
             try:
                 return await node.call(method, params or None)
             except RpcError as err:
@@ -53,7 +47,7 @@ def methods(session: Session, name: str | None) -> None:
     """List methods from the node's own description of itself."""
 
     async def run() -> Any:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             return await node.call("rpc_discover")
 
     found = {str(one["name"]): one for one in trio.run(run)["methods"]}

@@ -16,7 +16,7 @@ import trio
 from clawpurse.cli import prompts
 from clawpurse.cli.failures import Pending, Rejected, UsageFault
 from clawpurse.cli.output import OK, WARNING
-from clawpurse.cli.session import Session, now_ms, shown
+from clawpurse.cli.session import Session, shown
 from clawpurse.cli.who import account_named, own_key, titled
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code, Malformed, NotFound, OperatorError, Refused
@@ -102,7 +102,7 @@ def send(
     key = _idempotency_key(wish.idempotency_key)
 
     async def run() -> tuple[dict[str, Any], float]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             work = _Payment(session, node, wish, key)
             quote = await work.quote(payer, recipient, override=override)
             await work.simulate(quote)
@@ -224,7 +224,7 @@ class _Payment:
             quote.payer.account,
             Slot(self._wish.lane, sequence.sequence),
             [transfer_action(quote.asset, quote.recipient.account, quote.amount)],
-            valid_until_ms=now_ms() + VALID_FOR_MS_DEFAULT,
+            valid_until_ms=self._session.now_ms() + VALID_FOR_MS_DEFAULT,
             fee=quote.fee,
             memo=self._wish.memo,
             idempotency_key=self._key,

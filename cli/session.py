@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clawpurse.cli.output import Output
 
 if TYPE_CHECKING:
+    from clawpurse.wallet.client import ClientFactory, NodeClient
     from clawpurse.wallet.home import ClientConfig, ClientHome, Network
     from clawpurse.wallet.keystore import Keystore
 
@@ -43,9 +44,17 @@ CONFIGURABLE: Final = (
 
 
 class Session:
-    """What every command gets as `ctx.obj`."""
+    """What every command gets as `ctx.obj`.
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    `open_client` replaces the way to a node, `clock` the wall clock (ms UTC).
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] | None = None,
+        open_client: ClientFactory | None = None,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self.environment = os.environ if environment is None else environment
         self.json_mode = False
         self.debug = False
@@ -53,6 +62,8 @@ class Session:
         self.home = Path(self.environment.get("CLAWPURSE_HOME") or HOME_DEFAULT)
         self.rpc: str | None = None
         self.network_name: str | None = None
+        self._open_client = open_client
+        self.now_ms = clock or now_ms
         # Commands that mend a broken config.toml must run while it is broken.
         self.ignore_config = False
 
@@ -76,7 +87,7 @@ class Session:
     @property
     def keystore(self) -> Keystore:
         """The keys in it."""
-        return self.client_home.keystore(now_ms)
+        return self.client_home.keystore(self.now_ms)
 
     @cached_property
     def config(self) -> ClientConfig:
@@ -91,6 +102,19 @@ class Session:
         if "config" not in self.__dict__ and not (self.home.expanduser() / "config.toml").exists():
             return None
         return self.config.options.get(name)
+
+    def node(self, timeout_ms: int | None = None, token: str | None = None) -> NodeClient:
+        """Return the nodes of the network that is meant, as a client to use with `async with`."""
+        from clawpurse.modules.kit.web.client import RpcClient
+        from clawpurse.wallet.client import TIMEOUT_MS_DEFAULT, NodeClient
+
+        limit_ms = timeout_ms or TIMEOUT_MS_DEFAULT
+
+        def connect(url: str) -> RpcClient:
+            return RpcClient(url, token=token, timeout_ms=limit_ms)
+
+        opened = self._open_client or connect
+        return NodeClient(self.network(), timeout_ms=limit_ms, open_client=opened)
 
     def network(self) -> Network:
         """Return the network to talk to: `--rpc`, `--network`, the chosen one, or this machine's.

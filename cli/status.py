@@ -8,8 +8,7 @@ from typing import Any, Final
 import trio
 
 from clawpurse.cli.output import OK, WARNING
-from clawpurse.cli.session import Session, now_ms
-from clawpurse.wallet.client import NodeClient
+from clawpurse.cli.session import Session
 
 # A quiet chain has a block every heartbeat (30 s); older than three of them is no longer quiet.
 STALE_AFTER_MS: Final = 90_000
@@ -48,7 +47,7 @@ def status(session: Session) -> None:
     """Print the node's state in one screen."""
 
     async def ask() -> tuple[Any, Any, Any, Any, str]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             chain = await node.call("chain_getStatus")
             if session.json_mode:
                 return chain, {}, {}, {}, node.url
@@ -64,7 +63,7 @@ def status(session: Session) -> None:
     if session.json_mode:
         session.out.emit(chain)
         return
-    out, now = session.out, now_ms()
+    out, now = session.out, session.now_ms()
     well, text = headline(chain, state, now)
     out.line(f"{out.mark(OK if well else WARNING)} {text}")
     out.line()
@@ -92,7 +91,7 @@ def authorities(session: Session) -> None:
     """List who decides, and whose signature is in the newest certificate."""
 
     async def ask() -> Any:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             return await node.call("consensus_getAuthorities")
 
     answer = trio.run(ask)
@@ -118,7 +117,7 @@ def consensus_state(session: Session) -> None:
     """Print where agreement stands."""
 
     async def ask() -> tuple[Any, Any]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             return await node.call("consensus_getState"), await node.call("chain_getStatus")
 
     state, chain = trio.run(ask)

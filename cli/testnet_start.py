@@ -81,6 +81,7 @@ class _Start:
         self.folder = folder
         default = folder == folder_of(session, None)
         self.home_option = "" if default else f" --home {shown(folder)}"
+        self.make_command = "make run" if default else f"make run DATA={shown(folder)}"
         self.height = 0
 
     async def go(self, authorities: int | None, base_port: int | None, detach: bool) -> None:
@@ -151,7 +152,7 @@ class _Start:
         for port in ports:
             if not is_free("127.0.0.1", port):
                 other = _free_base_port(nodes)
-                command = f"make run BASE_PORT={other}"
+                command = f"{self.make_command} BASE_PORT={other}"
                 if not self.session.under_make:
                     command = f"clawpurse testnet start{self.home_option} --base-port {other}"
                 raise OperatorError(f"Port {port} is taken by {holder_of(port)}.", "", command)
@@ -233,7 +234,7 @@ class _Start:
     async def _take_down(self, network: LocalNetwork) -> None:
         async with _waiting(self.out, "stopping"):
             await stop_all(network.homes)
-        again = "make run"
+        again = self.make_command
         if not self.session.under_make:
             again = f"clawpurse testnet start{self.home_option}"
         self.out.line(

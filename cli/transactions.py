@@ -23,7 +23,7 @@ from clawpurse.ledger.transactions import (
 )
 from clawpurse.modules.kit.web.errors import RpcError
 from clawpurse.modules.registry import build_registry
-from clawpurse.wallet.client import Fate, NodeClient
+from clawpurse.wallet.client import Fate
 from clawpurse.wallet.describe import Line, describe_body, describe_transaction, words_for
 from clawpurse.wallet.receipts import DOCUMENT_BYTES_MAX, ReceiptStore, verify_payment
 
@@ -48,7 +48,7 @@ def wait(
     account = None if sender is None else account_named(session, sender).account
 
     async def run() -> tuple[Fate, dict[str, Any] | None]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             terms = await node.terms()
             if tx_id is not None:
                 fate = await node.wait(_digest(tx_id, "transaction id"), timeout_s * 1000)
@@ -172,7 +172,7 @@ def submit(session: Session, source: str, timeout_s: int) -> int:
     transaction = decode_transaction(_transaction_bytes(source))
 
     async def run() -> tuple[Fate, dict[str, Any] | None]:
-        async with NodeClient(session.network()) as node:
+        async with session.node() as node:
             terms = await node.terms()
             body = transaction.body
             if (body.chain_id, body.genesis_hash) != (terms.chain_id, terms.genesis_hash):
