@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import h11
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -301,3 +302,52 @@ def test_random_chunk_bytes_never_crash(junk: bytes) -> None:
         reader.feed(junk)
     except HttpRefusal as refusal:
         assert refusal.status in (400, 413, 431)
+
+
+# Another reader as oracle: whoever stands in front of us may read like h11.
+
+LINES = st.sampled_from(
+    [
+        b"Host: a", b"Content-Length: 5", b"Content-Length:5 ", b"content-length: 007", b"X: y",
+        b"Transfer-Encoding: chunked", b"transfer-encoding:\tChunked", b"Connection: close",
+        b"Connection: keep-alive, x", b"Expect: 100-continue", b"X-Empty:", b"X: \xe9",
+        b"Upgrade: websocket", b"Connection: upgrade", b"Content-Length: 5, 5", b" X: y",
+    ]
+)  # fmt: skip
+REQUEST_LINES = st.sampled_from(
+    [
+        b"GET / HTTP/1.1", b"POST /a?b=c HTTP/1.1", b"POST / HTTP/1.0", b"HEAD /%20 HTTP/1.1",
+        b"GET http://a/b HTTP/1.1", b"OPTIONS * HTTP/1.1", b"GET  / HTTP/1.1", b"get / HTTP/1.1",
+    ]
+)  # fmt: skip
+
+
+@given(
+    REQUEST_LINES,
+    st.lists(LINES, max_size=5),
+    st.lists(st.tuples(st.integers(0, 120), st.binary(min_size=1, max_size=1)), max_size=2),
+)
+def test_what_is_taken_here_is_read_the_same_by_another_reader(
+    line: bytes, lines: list[bytes], changes: list[tuple[int, bytes]]
+) -> None:
+    raw = bytearray(b"\r\n".join([line, b"Host: a", *lines]) + b"\r\n\r\n")
+    for place, byte in changes:
+        raw[place % (len(raw) - 4) : place % (len(raw) - 4) + 1] = byte
+    try:
+        ours = parse_head(bytes(raw), LIMITS)
+    except HttpRefusal:
+        return
+    if bytes(raw).index(b"\r\n\r\n") + 4 != len(raw):
+        return  # an empty line in the middle: the connection would not have cut it here
+    reader = h11.Connection(h11.SERVER)
+    reader.receive_data(bytes(raw))
+    theirs = reader.next_event()
+    assert isinstance(theirs, h11.Request)
+    assert theirs.method.decode() == ours.method
+    fields = dict(theirs.headers)
+    if ours.body_length == CHUNKED:
+        assert fields[b"transfer-encoding"].lower() == b"chunked"
+        assert b"content-length" not in fields
+    else:
+        assert b"transfer-encoding" not in fields
+        assert int(fields.get(b"content-length", b"0")) == ours.body_length
