@@ -100,6 +100,8 @@ def spawn(home: NodeHome, options: Sequence[str] = ()) -> int:
         for name, value in os.environ.items()
         if not name.startswith(_ENVIRONMENT_PREFIX) and name != "PYTHONWARNINGS"
     }
+    # Whoever reads the log of a node that ended for a fault of ours needs the traceback.
+    environment["CLAWPURSE_DEBUG"] = "1"
     # -P: nothing in the folder where the caller stands is imported by accident.
     command = [sys.executable, "-P", "-m", "clawpurse.cli", "start", "--home", str(home.root)]
     log_flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -1,0 +1,116 @@
+"""A real network of four processes, started and stopped by the commands that people type."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from clawpurse.cli.network import Ports
+from clawpurse.cli.ports import is_free
+
+PASSPHRASE = "correct horse battery"
+COMMAND_SECONDS_MAX = 120
+
+
+class Done(NamedTuple):
+    """What a command left: exit code and what it said where."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        """The one object on stdout."""
+        assert self.code == 0, self.err
+        return json.loads(self.out)
+
+
+Run = Callable[..., Done]
+
+
+def environment_for(home: Path) -> dict[str, str]:
+    """The caller's environment without what would steer the command."""
+    dropped = ("CLAWPURSE_", "MAKE", "PYTHONWARNINGS")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    return {**kept, "CLAWPURSE_HOME": str(home), "TERM": "dumb"}
+
+
+def runner(home: Path) -> Run:
+    """Return how to run a command line of the client in `home`."""
+
+    def run(*arguments: object, stdin: str | None = None, **environment: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "clawpurse.cli", *map(str, arguments)],
+            env=environment_for(home) | environment,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_SECONDS_MAX,
+            check=False,
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def free_base_port(nodes: int) -> int:
+    """Return a base port above which nobody listens now."""
+    for base in random.Random(os.getpid()).sample(range(20_000, 32_000, 100), 100):
+        ports = [port for index in range(nodes) for port in Ports.of(base, index)]
+        if all(is_free("127.0.0.1", port) for port in ports):
+            return base
+    raise AssertionError("no range of free ports")
+
+
+class Net(NamedTuple):
+    """A running network: what `testnet start --json` said, and a client for it."""
+
+    run: Run
+    facts: Any
+    home: Path
+    client: Path
+    passphrase_file: str
+
+    @property
+    def rpc(self) -> str:
+        return str(self.facts["nodes"][0]["rpc"])
+
+    def fund(self, name: str) -> Any:
+        """A new key with money of the faucet."""
+        key = self.run("keys", "add", name, "--passphrase-file", self.passphrase_file, "--json")
+        self.run("faucet", name, "--json").json()
+        return key.json()
+
+
+@pytest.fixture(scope="session")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    """Four authorities for all tests that only look and pay."""
+    root = tmp_path_factory.mktemp("net")
+    client, folder = root / "client", root / "testnet"
+    run = runner(client)
+    (root / "passphrase").write_text(PASSPHRASE + "\n")
+    started = run(
+        "testnet",
+        "start",
+        "--authorities",
+        4,
+        "--home",
+        folder,
+        "--base-port",
+        free_base_port(5),
+        "--detach",
+        "--json",
+    )
+    try:
+        yield Net(run, started.json(), folder, client, str(root / "passphrase"))
+    finally:
+        run("stop", "--home", folder)
