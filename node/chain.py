@@ -136,8 +136,8 @@ class Chain:
         packed_certificate = certificate.pack()
         record = commit_record(executed, packed_certificate)
         batch = Batch()
-        self.blocks.add(record, batch)
-        await trio.lowlevel.checkpoint()
+        for _ in self.blocks.adding(record, batch):
+            await trio.lowlevel.checkpoint()
         self.state.write(executed.update, header.height, batch)
         # Not cancellable: half-known is worse than late.
         with trio.CancelScope(shield=True):

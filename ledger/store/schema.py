@@ -42,6 +42,9 @@ versions them. All else is version 1 of this layout; a change to any of it raise
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 from zlib import crc32
 
@@ -178,13 +181,10 @@ def unpack_text(key: bytes, value: codec.Wire) -> str:
         raise damaged(key, f"is malformed ({err})") from err
 
 
-def pack_items(items: list[bytes]) -> bytes:
+def pack_items(items: Sequence[bytes]) -> bytes:
     """Return the body of a list of byte strings, any of which `item_at` finds directly."""
-    end, ends = 0, [len(items).to_bytes(_OFFSET_BYTES, "big")]
-    for item in items:
-        end += len(item)
-        ends.append(end.to_bytes(_OFFSET_BYTES, "big"))
-    return b"".join(ends) + b"".join(items)
+    ends = struct.pack(f">I{len(items)}I", len(items), *accumulate(map(len, items)))
+    return ends + b"".join(items)
 
 
 def item_count(key: bytes, body: bytes) -> int:

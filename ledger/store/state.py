@@ -46,6 +46,9 @@ class StateLimits:
     geometry: Geometry = field(default_factory=Geometry)
 
 
+# A mirror's key is its prefix, the tree number and the raw key.
+_RAW_KEY_IN_MIRROR: Final = 3
+
 # First bytes of raw keys that are also listed in raw key order, by tree: the kernel's queues.
 ORDERED_PREFIXES: Final[Mapping[str, bytes]] = {KERNEL: b"".join(KERNEL_QUEUES)}
 
@@ -178,25 +181,26 @@ class StateStore:
         stored = self.stored(tree)
         if not start or start[0] not in stored.ordered_prefixes:
             raise Bug(f"keys {start[:1].hex()}… of tree '{tree}' are not listed in order")
-        last = prefix_stop(start[:1]) if stop is None else stop
-        first = ordered_key(stored.number, start)
-        after = (
-            prefix_stop(ordered_key(stored.number, b""))
-            if last is None
-            else ordered_key(stored.number, last)
-        )
-        entries: list[tuple[bytes, bytes]] = []
         if limit <= 0:
-            return entries
-        for mirror, record in self._base.snapshot.iterate(first, after):
+            return []
+        floors, first = stored.ordered_floors, start[0]
+        floor = floors.get(first)
+        from_front = len(start) == 1 or (floor is not None and start <= floor)
+        begin = floor if from_front and floor is not None else start
+        last = prefix_stop(start[:1]) if stop is None else stop
+        after = ordered_key(stored.number, last) if last else stored.ordered_end
+        entries: list[tuple[bytes, bytes]] = []
+        for mirror, record in self._base.snapshot.iterate(ordered_key(stored.number, begin), after):
             schema.unseal(mirror, record)
-            key = mirror[3:]
+            key = mirror[_RAW_KEY_IN_MIRROR:]
             value = self.get(tree, key)
             if value is None:
                 raise schema.damaged(mirror, "lists a key that has no leaf")
             entries.append((key, value))
             if len(entries) >= limit:
                 break
+        if from_front and (entries or last):
+            floors[first] = entries[0][0] if entries else max(begin, last or b"")
         return entries
 
     def first_ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
@@ -287,6 +291,7 @@ class StateStore:
             stored.tree.install(part.finished_update)
             stored.table.install(part.plan, height)
             stored.ordered_count += part.ordered_won
+            stored.lower_ordered_floors(part.ordered_lowest)
         for stored in self._trees.values():
             stored.leaves.view = base.snapshot
         self._values.lay_over(update.values)

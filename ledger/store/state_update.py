@@ -64,6 +64,7 @@ class TreePart:
         "changes",
         "leaf_prefix",
         "number",
+        "ordered_lowest",
         "ordered_won",
         "plan",
         "stored",
@@ -78,6 +79,8 @@ class TreePart:
         self.changes: dict[bytes, bytes | None] = {}
         self.won = 0
         self.ordered_won = 0
+        # First byte → lowest raw key added to the ordered mirror.
+        self.ordered_lowest: dict[int, bytes] = {}
         self.plan = TablePlan()
         self.update: TreeUpdate | None = None
 
@@ -243,8 +246,15 @@ class StateUpdate:
         if not key or key[0] not in part.stored.ordered_prefixes:
             return
         mirror = ordered_key(part.stored.number, key)
-        part.ordered_won += 1 if listed else -1
-        self.operations.append((mirror, schema.seal(mirror, b"") if listed else None))
+        if not listed:
+            part.ordered_won -= 1
+            self.operations.append((mirror, None))
+            return
+        part.ordered_won += 1
+        self.operations.append((mirror, schema.seal(mirror, b"")))
+        lowest = part.ordered_lowest.get(key[0])
+        if lowest is None or key < lowest:
+            part.ordered_lowest[key[0]] = key
 
     def _compute(self, part: TreePart) -> Iterator[None]:
         stored = part.stored

@@ -100,7 +100,15 @@ class Leaves:
 class StoredTree:
     """A committed tree and everything that finds it again after a restart."""
 
-    __slots__ = ("leaves", "number", "ordered_count", "ordered_prefixes", "table", "tree")
+    __slots__ = (
+        "leaves",
+        "number",
+        "ordered_count",
+        "ordered_floors",
+        "ordered_prefixes",
+        "table",
+        "tree",
+    )
 
     def __init__(
         self,
@@ -118,6 +126,22 @@ class StoredTree:
         # Each byte is a first byte of raw keys that the ordered mirror lists.
         self.ordered_prefixes = ordered_prefixes
         self.ordered_count = ordered_count
+        # First byte → a raw key below which the mirror lists none with that byte. A queue is
+        # emptied at its front, and a seek from its very beginning would wade through what
+        # LevelDB has deleted and not yet compacted.
+        self.ordered_floors: dict[int, bytes] = {}
+
+    @property
+    def ordered_end(self) -> bytes | None:
+        """The first key after all of the tree's mirror."""
+        return prefix_stop(ordered_key(self.number, b""))
+
+    def lower_ordered_floors(self, lowest: dict[int, bytes]) -> None:
+        """Take note of the lowest keys, by first byte, that a block has added to the mirror."""
+        for first, key in lowest.items():
+            floor = self.ordered_floors.get(first)
+            if floor is not None and key < floor:
+                self.ordered_floors[first] = key
 
     def meta_record(
         self,

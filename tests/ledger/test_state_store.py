@@ -340,6 +340,39 @@ def test_the_due_queue_is_read_in_order_by_seeks() -> None:
             state.ordered(tree, start, None, 1)
 
 
+@given(
+    blocks=st.lists(
+        st.tuples(
+            st.dictionaries(st.integers(0, 40), st.booleans(), max_size=5),
+            st.lists(st.tuples(st.integers(0, 45), st.none() | st.integers(0, 45)), max_size=3),
+        ),
+        max_size=12,
+    )
+)
+def test_the_due_queue_forgets_nothing_where_it_was_emptied(
+    blocks: list[tuple[dict[int, bool], list[tuple[int, int | None]]]],
+) -> None:
+    """The store remembers where the queue begins; a payment put before that must still be due."""
+    store = MemoryStore()
+    state = open_state(store)
+    model: set[bytes] = set()
+    for height, (changes, queries) in enumerate(blocks):
+        written: Changes = {}
+        for number, present in changes.items():
+            key = b"d%02d" % number
+            written["kernel", key] = b"x" if present else None
+            (model.add if present else model.discard)(key)
+        commit(state, store, written, height)
+        assert [k for k, _ in state.first_ordered("kernel", b"d", 3)] == sorted(model)[:3]
+        for low, high in queries:
+            start = b"d%02d" % low
+            stop = None if high is None else b"d%02d" % high
+            inside = [k for k in sorted(model) if k >= start and (stop is None or k < stop)]
+            assert [k for k, _ in state.ordered("kernel", start, stop, 2)] == inside[:2]
+            early = [k for k in sorted(model) if stop is None or k < stop]
+            assert [k for k, _ in state.ordered("kernel", b"d", stop, 9)] == early[:9]
+
+
 def test_a_mirror_entry_without_a_leaf_is_a_storage_fault() -> None:
     disk, root = grown()
     store = disk.open()
