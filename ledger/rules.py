@@ -34,9 +34,6 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     "kernel.validity": Rule(Code.MALFORMED, "Valid until {0:time}, too long after {1:time}."),
     "kernel.sender": Rule(Code.NOT_FOUND, "{0:account} is not an account yet."),
     "kernel.key": Rule(Code.NOT_AUTHORISED, "That key may not sign for {0:account}."),
-    "kernel.witness": Rule(
-        Code.BAD_SIGNATURE, "The signatures are not those this needs for {0:account}."
-    ),
     "kernel.sequenceLow": Rule(
         Code.SEQUENCE_LOW, "Sequence {0:number} of that lane is used; next is {1:number}."
     ),
