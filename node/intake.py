@@ -29,11 +29,21 @@ from clawpurse.node.mempool import POOL_RULES, Head, Mempool, Standing
 from clawpurse.node.pool_fates import Fate, Settlement
 from clawpurse.node.verifier import Triple, Verifier
 
-# A slice ends after a millisecond or so many transactions, whichever is first.
+# A slice ends after so many transactions, or a millisecond. The clock is asked now and then, and
+# after whatever is large enough to matter by itself: on a crowded machine slices of two or three
+# transactions would cost more than the lag that they save.
+SLICE_MAX: Final = 32
 SLICE_NS: Final = 1_000_000
-BATCH_MAX: Final = 32
-# Batches at the verifier at once: about 8 ms of its work, so it has some while the loop lags.
-VERIFYING_MAX: Final = 6
+CLOCK_EVERY: Final = 8
+LARGE_BYTES: Final = 4_096
+# Batches grow to this size while the verifier has others to work on, and are sent at once when
+# it would have none; four of them are 10 ms of its work, so it has some while the loop lags.
+BATCH_MAX: Final = 64
+VERIFYING_MIN: Final = 2
+VERIFYING_MAX: Final = 4
+# A durable write costs the loop as much as ten transactions. While others are on their way, it
+# waits so long for them; who submits alone does not.
+GATHER_S: Final = 0.003
 # About two seconds of work; more would only be a longer wait before "try again".
 JOBS_MAX: Final = 16_384
 JOBS_BYTES_MAX: Final = 32_000_000
@@ -109,9 +119,9 @@ class _Batch:
 
     __slots__ = ("jobs", "next", "place", "triples", "verdicts")
 
-    def __init__(self, jobs: list[_Job], triples: list[Triple]) -> None:
-        self.jobs = jobs
-        self.triples = triples
+    def __init__(self) -> None:
+        self.jobs: list[_Job] = []
+        self.triples: list[Triple] = []
         self.verdicts: list[bool] | None = None
         self.next = 0
         self.place = 0
@@ -171,6 +181,7 @@ class Intake:
         self._jobs_bytes = 0
         self._peer_jobs: dict[bytes, int] = {}
         self._peers_jobs = 0
+        self._filling = _Batch()
         self._verifying: deque[_Batch] = deque()
         self._durable: list[tuple[_Job, Outcome]] = []
         self._rejected = _Rejected(REJECTED_MAX)
@@ -276,8 +287,11 @@ class Intake:
                 if self._verifying and self._verifying[0].verdicts is not None:
                     self._admit_slice()
                 elif self._queue and len(self._verifying) < VERIFYING_MAX:
-                    batch = self._decode_slice()
-                    if batch is not None:
+                    batch = self._filling
+                    self._decode_slice(batch)
+                    is_wanted = not self._queue or len(self._verifying) < VERIFYING_MIN
+                    if len(batch.jobs) >= BATCH_MAX or (batch.jobs and is_wanted):
+                        self._filling = _Batch()
                         self._verifying.append(batch)
                         nursery.start_soon(self._verify, batch)
                 else:
@@ -294,6 +308,8 @@ class Intake:
         """Make admitted transactions durable, many at once, then tell their callers."""
         while True:
             await self._journal_wake.wait()
+            if self._queue or self._verifying:
+                await trio.sleep(GATHER_S)
             self._journal_wake = trio.Event()
             promised, self._durable = self._durable, []
             await self._journal.flush()
@@ -302,23 +318,22 @@ class Intake:
 
     # -- decoding and judging
 
-    def _decode_slice(self) -> _Batch | None:
-        """Decode and judge what waits, for a millisecond; returns what is to be verified."""
+    def _decode_slice(self, batch: _Batch) -> None:
+        """Decode and judge what waits, for a millisecond; what is to be verified joins `batch`."""
         head, now_ms = self._head(), self._clock.now_ms()
         clock = self._clock.monotonic_ns
         end = clock() + SLICE_NS
-        jobs: list[_Job] = []
-        triples: list[Triple] = []
         queue = self._queue
-        while queue and len(jobs) < BATCH_MAX:
+        for done in range(1, SLICE_MAX + 1):
             job = queue.popleft()
             prepared = self._decode(job, head, now_ms)
             if prepared is not None:
-                jobs.append(job)
-                triples.extend(prepared.transaction.signatures)
-            if clock() >= end:
+                batch.jobs.append(job)
+                batch.triples.extend(prepared.transaction.signatures)
+            if not queue or len(batch.jobs) >= BATCH_MAX:
                 break
-        return _Batch(jobs, triples) if jobs else None
+            if (done % CLOCK_EVERY == 0 or len(job.raw) >= LARGE_BYTES) and clock() >= end:
+                break
 
     def _decode(self, job: _Job, head: Head, now_ms: int) -> Prepared | None:
         """Return a job's transaction if its signatures are worth checking; else end the job."""
@@ -375,17 +390,18 @@ class Intake:
         clock = self._clock.monotonic_ns
         end = clock() + SLICE_NS
         entered: dict[bytes | None, list[Prepared]] = {}
+        is_over = False
         while self._verifying and self._verifying[0].verdicts is not None:
             batch = self._verifying[0]
-            verdicts = batch.verdicts
-            assert verdicts is not None
-            while batch.next < len(batch.jobs) and clock() < end:
+            while batch.next < len(batch.jobs) and not is_over:
                 job = batch.jobs[batch.next]
                 batch.next += 1
                 self._admit(job, batch, head, now_ms, entered)
-            if batch.next < len(batch.jobs):
+                is_over = batch.next % CLOCK_EVERY == 0 and clock() >= end
+            if batch.next == len(batch.jobs):
+                self._verifying.popleft()
+            if is_over:
                 break
-            self._verifying.popleft()
         for source, prepareds in entered.items():
             self.accepted_count += len(prepareds)
             self._on_accepted(prepareds, source)
