@@ -19,7 +19,8 @@ from clawpurse.ledger.blocks import BLOCK_VERSION, Block, Header
 from clawpurse.ledger.crypto import ZERO_HASH, list_root
 from clawpurse.ledger.errors import Bug, CallerError, InvalidBlock, PeerError, Refused
 from clawpurse.ledger.kernel.context import BlockEnv
-from clawpurse.ledger.transition import Execution, Prepared
+from clawpurse.ledger.overlay import StateKey
+from clawpurse.ledger.transition import Execution, ExecutionResult, Prepared
 from clawpurse.node.bodies import Body, transactions_root
 from clawpurse.node.chain import Chain, Executed, pack_outputs
 from clawpurse.node.clock import Clock
@@ -93,7 +94,7 @@ class Proposing:
         time_ms = max(self._clock.now_ms(), tip.time_ms + 1)
         env = BlockEnv(tip.height + 1, time_ms, params)
         execution = Execution(self._chain.reader, self._chain.registry, env)
-        execution.begin()
+        await _begin(execution)
         included: list[Prepared] = []
         room = params.block_bytes_max - BLOCK_OVERHEAD_BYTES
         for item in self._pool.ready():
@@ -137,7 +138,7 @@ class Proposing:
         proposer: bytes,
     ) -> Executed:
         chain, tip = self._chain, self._chain.tip
-        result = execution.finish()
+        result = await _finish(execution)
         receipts, events = pack_outputs(result)
         await trio.lowlevel.checkpoint()
         update = chain.state.apply(result.changes)
@@ -253,12 +254,12 @@ class Proposing:
         header, chain = body.block.header, self._chain
         env = BlockEnv(header.height, header.time_ms, chain.params)
         execution = Execution(chain.reader, chain.registry, env)
-        execution.begin()
+        await _begin(execution)
         for number, item in enumerate(body.prepared, 1):
             execution.apply(item)
             if number % SLICE == 0:
                 await trio.lowlevel.checkpoint()
-        result = execution.finish()
+        result = await _finish(execution)
         receipts, events = pack_outputs(result)
         await trio.lowlevel.checkpoint()
         for name, found, claimed in (
@@ -281,3 +282,18 @@ class Proposing:
                 f"module roots here: {roots}; first changed key {first[0]} 0x{first[1].hex()}",
             )
         return Executed(body.block, body.prepared, result, update, receipts, events)
+
+
+async def _begin(execution: Execution) -> None:
+    """Perform due work in slices: a day after a busy day it is thousands of pieces."""
+    for number, _ in enumerate(execution.begin_in_steps(), 1):
+        if number % SLICE == 0:
+            await trio.lowlevel.checkpoint()
+
+
+async def _finish(execution: Execution) -> ExecutionResult:
+    """Encode and audit what a block changed, in slices."""
+    changes: dict[StateKey, bytes | None] = {}
+    for _ in execution.finish_in_steps(changes):
+        await trio.lowlevel.checkpoint()
+    return execution.result(changes)
