@@ -7,6 +7,7 @@ and makes the next one final in one synced batch. Between commits nothing here c
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import trio
@@ -15,7 +16,7 @@ from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.crypto import HASH_BYTES
-from clawpurse.ledger.errors import Bug, OperatorError, StorageFault
+from clawpurse.ledger.errors import Bug, NotFound, OperatorError, StorageFault
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.kernel.records import DUE_PREFIX, Account, account_key
 from clawpurse.ledger.module_api import KERNEL, Registry
@@ -32,6 +33,8 @@ from clawpurse.node.workers import Lane
 
 # A block's cost limit allows far fewer; a bound for the reader only.
 EVENTS_PER_BLOCK_MAX: Final = 1_000_000
+# A full block's view takes about 2 MB.
+VIEWS_KEPT: Final = 8
 log = logging.getLogger("clawpurse.chain")
 
 
@@ -57,6 +60,15 @@ class Executed(NamedTuple):
     update: StateUpdate
     receipts: tuple[bytes, ...]
     events: tuple[bytes, ...]
+
+
+class BlockView(NamedTuple):
+    """A final block as readers want it: decoded once, receipts and events as stored bytes."""
+
+    block: Block
+    certificate: bytes
+    receipts: Sequence[bytes]
+    events: Sequence[bytes]
 
 
 class CommittedState:
@@ -98,6 +110,7 @@ class Chain:
         self.authorities: Final = AuthoritySet(genesis.authorities)
         self.store: Final = store
         self._lane = lane
+        self._views: dict[int, BlockView] = {}
 
     @property
     def height(self) -> int:
@@ -114,8 +127,28 @@ class Chain:
         first = self.reader.ordered(KERNEL, DUE_PREFIX, 1)
         return int.from_bytes(first[0][0][1:9], "big") if first else None
 
-    def events_at(self, height: int) -> list[bytes]:
-        """Return all events of a final block, in order."""
+    def view(self, height: int) -> BlockView:
+        """Return a final block with what came of it. Raises `NotFound` or `Pruned`.
+
+        The newest ones are kept decoded: whoever waits for a payment asks for the same block.
+        """
+        found = self._views.pop(height, None)
+        if found is None:
+            packed = self.blocks.block(height) if 0 < height <= self.height else None
+            receipts = None if packed is None else self.blocks.receipts(height)
+            certificate = self.blocks.certificate(height)
+            if packed is None or receipts is None or certificate is None:
+                raise NotFound(f"block {height}")
+            found = BlockView(Block.unpack(packed), certificate, receipts, self._events_at(height))
+        self._keep_view(height, found)
+        return found
+
+    def _keep_view(self, height: int, view: BlockView) -> None:
+        self._views[height] = view
+        while len(self._views) > VIEWS_KEPT:
+            del self._views[next(iter(self._views))]
+
+    def _events_at(self, height: int) -> list[bytes]:
         page = read_events(
             self.store,
             (height, 0),
@@ -143,6 +176,8 @@ class Chain:
         with trio.CancelScope(shield=True):
             await self._lane.run(lambda: self.store.write(batch, sync=True))
             self.state.install(executed.update, header.height)
+        view = BlockView(block, packed_certificate, executed.receipts, executed.events)
+        self._keep_view(header.height, view)
         self.tip = Tip(header.height, header.block_id, header.time_ms, header, packed_certificate)
         log.info(
             "block final",

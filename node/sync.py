@@ -26,8 +26,8 @@ from clawpurse.node.engine import Engine
 from clawpurse.node.messages import SyncKind, Tip
 
 WINDOW_BLOCKS: Final = 32
-# Blocks fetched ahead of the one being applied; bounds memory at a few windows.
-AHEAD_BLOCKS_MAX: Final = 128
+# Blocks fetched ahead of the one being applied: 128 MB if all are full.
+AHEAD_BLOCKS_MAX: Final = 64
 REQUESTS_MAX: Final = 3
 ANSWER_TIMEOUT_S: Final = 5.0
 # How often a node says where it is, beside right after each commit.

@@ -33,6 +33,7 @@ from clawpurse.node.signer import Signer
 # How often participants say what they hold. Votes are a hundred bytes; this bounds how long a
 # lost one delays a round.
 HAVE_PERIOD_S: Final = 0.3
+IDLE_PERIOD_S: Final = 1.0
 # Proposals of the height in progress that are kept to be relayed.
 PROPOSALS_KEPT: Final = 8
 log = logging.getLogger("clawpurse.consensus")
@@ -145,7 +146,9 @@ class VoteGossip:
                 payload = self._have().pack()
                 for peer in self._outbox.peers():
                     self._outbox.send_consensus(peer, ConsensusKind.HAVE, payload)
-            await trio.sleep(HAVE_PERIOD_S)
+            # While a height waits for work there is little that could be lacking.
+            waits = self.engine.machine.state.waiting
+            await trio.sleep(IDLE_PERIOD_S if waits else HAVE_PERIOD_S)
 
     # -- inwards
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import trio
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.blocks import Block, Event, Receipt
+from clawpurse.ledger.blocks import Event, Receipt
 from clawpurse.ledger.errors import Bug, NotFound
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.records import Account as AccountRecord
@@ -205,7 +206,7 @@ class AccountMethods:
             "open": data is not None,
         }
 
-    def transactions(self, params: HistoryParams, _context: Context) -> Json:
+    async def transactions(self, params: HistoryParams, _context: Context) -> Json:
         """account_getTransactions."""
         cursor = None if params.cursor is None else parse_position(params.cursor)
         page = account_history(
@@ -215,10 +216,15 @@ class AccountMethods:
             cursor=cursor,
             newest_first=params.newest_first,
         )
+        shown = []
+        for place in page.positions:
+            shown.append(final_transaction(self._services, place))
+            # Each may need another block decoded; others have their turn in between.
+            await trio.lowlevel.checkpoint()
         following = page.next_cursor
         return {
             "account": account_text(params.account),
-            "transactions": [final_transaction(self._services, place) for place in page.positions],
+            "transactions": shown,
             "nextCursor": None if following is None else position_text(following),
         }
 
@@ -241,13 +247,12 @@ class _ViewReader:
 
 def receipt_json(services: Services, height: int, index: int) -> Json:
     """Return the receipt at a place, with its events. Raises `NotFound` or `Pruned`."""
-    blocks = services.chain.blocks
-    packed = blocks.receipt((height, index))
-    if packed is None:
+    view = services.chain.view(height)
+    if index >= len(view.receipts):
         raise NotFound(f"transaction {index} of block {height}")
-    receipt = Receipt.unpack(packed)
+    receipt = Receipt.unpack(view.receipts[index])
     registry = services.chain.registry
-    events = [Event.unpack(item) for item in _events_of(services, height, receipt)]
+    places = view.events[receipt.first_event : receipt.first_event + receipt.event_count]
     return {
         "txId": hex_of(receipt.tx_id),
         "height": height,
@@ -257,30 +262,19 @@ def receipt_json(services: Services, height: int, index: int) -> Json:
         "rule": receipt.rule or None,
         "fee": str(receipt.fee),
         "cost": receipt.cost,
-        "events": [event_json(event, registry) for event in events],
+        "events": [event_json(Event.unpack(item), registry) for item in places],
         "trace": [
             {"rule": rule, "version": version, "verdict": ("allow", "hold", "deny")[verdict]}
             for rule, version, verdict in receipt.trace
         ],
-        "time": time_text(services.header(height).time_ms),
+        "time": time_text(view.block.header.time_ms),
     }
-
-
-def _events_of(services: Services, height: int, receipt: Receipt) -> list[bytes]:
-    if not receipt.event_count:
-        return []
-    events = services.chain.events_at(height)
-    return events[receipt.first_event : receipt.first_event + receipt.event_count]
 
 
 def final_transaction(services: Services, place: tuple[int, int]) -> Json:
     """Return a final transaction with its receipt."""
     height, index = place
-    packed = services.chain.blocks.block(height)
-    if packed is None:
-        raise NotFound(f"block {height}")
-    block = Block.unpack(packed)
-    transaction = decode_transaction(block.transactions[index])
+    transaction = decode_transaction(services.chain.view(height).block.transactions[index])
     return {
         **transaction_json(transaction, services.chain.registry),
         "status": "final",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import trio
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text, authority_text
@@ -14,6 +15,9 @@ from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Limit, hex_of, transaction_json
 
+# Transactions turned into JSON between two turns of the loop: about a millisecond.
+SHOWN_SLICE: Final = 16
+SENDER_SHOWN_MAX: Final = 500
 Json = dict[str, Any]
 
 
@@ -134,26 +138,31 @@ class NodeMethods:
             "evicted": status.evicted,
         }
 
-    def pool_transactions(self, params: PoolParams, _context: Context) -> Json:
+    async def pool_transactions(self, params: PoolParams, _context: Context) -> Json:
         """mempool_getTransactions."""
         after = None if params.cursor is None else _parse_place(params.cursor)
         found, following = self._services.pool.page(params.limit, after)
         registry = self._services.chain.registry
+        shown = []
+        for number, prepared in enumerate(found, 1):
+            shown.append(transaction_json(prepared.transaction, registry))
+            if number % SHOWN_SLICE == 0:
+                await trio.lowlevel.checkpoint()
         return {
-            "transactions": [transaction_json(p.transaction, registry) for p in found],
+            "transactions": shown,
             "nextCursor": None if following is None else f"{-following[0]}.{following[1]}",
         }
 
-    def pool_by_sender(self, params: SenderParams, _context: Context) -> Json:
+    async def pool_by_sender(self, params: SenderParams, _context: Context) -> Json:
         """mempool_getBySender."""
         registry = self._services.chain.registry
-        return {
-            "account": account_text(params.account),
-            "transactions": [
-                {**transaction_json(prepared.transaction, registry), "ready": ready}
-                for prepared, ready in self._services.pool.by_sender(params.account)[:500]
-            ],
-        }
+        shown = []
+        found = self._services.pool.by_sender(params.account)[:SENDER_SHOWN_MAX]
+        for number, (prepared, ready) in enumerate(found, 1):
+            shown.append({**transaction_json(prepared.transaction, registry), "ready": ready})
+            if number % SHOWN_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        return {"account": account_text(params.account), "transactions": shown}
 
     def peers(self, _params: NoParams, _context: Context) -> Json:
         """net_getPeers."""

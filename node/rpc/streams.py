@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import trio
 from pydantic import Field
 
-from clawpurse.ledger.address import account_text
-from clawpurse.ledger.blocks import Block, Event
+from clawpurse.ledger.blocks import Event, Receipt
 from clawpurse.ledger.errors import Pruned
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import decode_transaction
 from clawpurse.modules.kit.web.jsonrpc import NoParams, Params, encode_json
 from clawpurse.modules.kit.web.subscriptions import Batch, Topic
 from clawpurse.modules.kit.web.subscriptions import Event as LogEvent
+from clawpurse.node.chain import BlockView
 from clawpurse.node.rpc.account_methods import receipt_json
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
@@ -35,6 +36,8 @@ from clawpurse.node.rpc.values import (
 # Blocks looked at in one go: a bounded piece of work whatever the filter matches.
 BLOCKS_PER_READ_MAX: Final = 64
 INDEX_MAX: Final = 2**32 - 1
+# Events turned into JSON between two turns of the loop: about a millisecond.
+EVENTS_SLICE: Final = 16
 Json = dict[str, Any]
 # (index within the block, JSON value) of a block's events on a topic that match.
 Reader = Callable[[int, Any], Iterator[tuple[int, Json]]]
@@ -80,6 +83,9 @@ class BlockLog:
                 found.append(LogEvent(cursor, encode_json(value)))
                 if len(found) >= limit:
                     return Batch(found, cursor)
+                if len(found) % EVENTS_SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
             reached = position_text((at, INDEX_MAX))
         return Batch(found, reached)
 
@@ -115,58 +121,56 @@ class _Readers:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def _block(self, height: int) -> Block:
-        packed = self._services.chain.blocks.block(height)
-        if packed is None:
-            raise Pruned(f"block {height}", self._services.chain.blocks.floor())
-        return Block.unpack(packed)
-
     def blocks(self, height: int, _matching: Any) -> Iterator[tuple[int, Json]]:
         """Yield the block itself."""
-        block = self._block(height)
+        view = self._services.chain.view(height)
+        header = view.block.header
         yield (
             0,
             {
-                "header": header_json(block.header),
+                "header": header_json(header),
                 "height": height,
-                "hash": hex_of(block.header.block_id),
-                "time": time_text(block.header.time_ms),
-                "transactionCount": len(block.transactions),
+                "hash": hex_of(header.block_id),
+                "time": time_text(header.time_ms),
+                "transactionCount": len(view.block.transactions),
             },
         )
 
     def transactions(self, height: int, matching: Any) -> Iterator[tuple[int, Json]]:
         """Yield its transactions, or those that an account took part in."""
-        registry = self._services.chain.registry
-        wanted = None if matching.account is None else account_text(matching.account)
-        for index, raw in enumerate(self._block(height).transactions):
-            transaction = decode_transaction(raw)
+        view = self._services.chain.view(height)
+        for index, raw in enumerate(view.block.transactions):
+            if matching.account is not None and not _takes_part(view, index, raw, matching.account):
+                continue
+            shown = transaction_json(decode_transaction(raw), self._services.chain.registry)
             receipt = receipt_json(self._services, height, index)
-            shown = transaction_json(transaction, registry)
-            if wanted is not None:
-                parties = {shown["sender"], shown["payer"]}
-                parties.update(name for event in receipt["events"] for name in event["accounts"])
-                if wanted not in parties:
-                    continue
             yield index, {**shown, "height": height, "index": index, "receipt": receipt}
 
     def account(self, height: int, matching: Any) -> Iterator[tuple[int, Json]]:
         """Yield the events that touch an account, with their transaction's id."""
-        services = self._services
-        receipts = None
-        for index, packed in enumerate(services.chain.events_at(height)):
+        view, registry = self._services.chain.view(height), self._services.chain.registry
+        for index, packed in enumerate(view.events):
+            # Ids stand in an event as they are: what does not hold the bytes is not decoded.
+            if matching.account not in packed:
+                continue
             event = Event.unpack(packed)
             if matching.account not in event.accounts:
                 continue
-            if receipts is None:
-                receipts = services.chain.blocks.receipts(height) or []
             tx_id = None
             if event.transaction is not None:
-                tx_id = hex_of(_tx_id_of(receipts[event.transaction]))
-            shown = event_json(event, services.chain.registry)
+                tx_id = hex_of(Receipt.unpack(view.receipts[event.transaction]).tx_id)
+            shown = event_json(event, registry)
             yield index, {**shown, "txId": tx_id, "height": height, "index": index}
 
 
-def _tx_id_of(packed_receipt: bytes) -> bytes:
-    """Return the tx id of a packed receipt: its first field, 32 bytes after two heads."""
-    return packed_receipt[3:35]
+def _takes_part(view: BlockView, index: int, raw: bytes, account: bytes) -> bool:
+    """Tell whether an account is sender, payer, or in an event of a transaction."""
+    receipt = Receipt.unpack(view.receipts[index])
+    events = view.events[receipt.first_event : receipt.first_event + receipt.event_count]
+    for packed in events:
+        if account in packed and account in Event.unpack(packed).accounts:
+            return True
+    if account not in raw:
+        return False
+    body = decode_transaction(raw).body
+    return account in (body.sender, body.payer)

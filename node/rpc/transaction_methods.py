@@ -11,9 +11,8 @@ import trio
 from pydantic import Field, model_validator
 
 from clawpurse.ledger import crypto
-from clawpurse.ledger.blocks import Block
 from clawpurse.ledger.crypto import SIGNATURE_BYTES
-from clawpurse.ledger.errors import CallerError, Code, Malformed, NotFound, Refused
+from clawpurse.ledger.errors import CallerError, Code, Malformed, Refused
 from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.kernel.records import Account as AccountRecord
 from clawpurse.ledger.kernel.records import account_key
@@ -343,20 +342,16 @@ class TransactionMethods:
 
     def _proof(self, height: int, index: int) -> Json:
         chain = self._services.chain
-        block, receipts = chain.blocks.block(height), chain.blocks.receipts(height)
-        certificate = chain.blocks.certificate(height)
-        if block is None or receipts is None or certificate is None:
-            raise NotFound(f"block {height}")
-        decoded = Block.unpack(block)
+        view = chain.view(height)
         return build_payment_proof(
             genesis=chain.genesis.packed,
             changes=(),
-            header=decoded.header.pack(),
-            certificate=certificate,
-            receipts=receipts,
-            events=chain.events_at(height),
+            header=view.block.header.pack(),
+            certificate=view.certificate,
+            receipts=view.receipts,
+            events=view.events,
             index=index,
-            transaction=decoded.transactions[index],
+            transaction=view.block.transactions[index],
         )
 
     def get(self, params: TxParams, _context: Context) -> Json:
