@@ -32,6 +32,7 @@ SLICE: Final = 32
 EXECUTED_MAX: Final = 4
 # What a block holds beside its transactions: header, certificate, list headers.
 BLOCK_OVERHEAD_BYTES: Final = 32_768
+SMALLEST_BLOCK: Final = 50
 # A build is begun anew without a transaction whose execution breaks; more than a few such in
 # one pool means that the software is broken, not the transactions.
 REBUILDS_MAX: Final = 8
@@ -96,10 +97,13 @@ class Proposing:
         execution = Execution(self._chain.reader, self._chain.registry, env)
         await _begin(execution)
         included: list[Prepared] = []
+        # A round that failed may have failed because its block was too much for this moment's
+        # machines and links, so each further round proposes half as much.
+        count_max = max(params.block_transactions_max >> round_, SMALLEST_BLOCK)
         room = params.block_bytes_max - BLOCK_OVERHEAD_BYTES
         for item in self._pool.ready():
             raw = item.transaction.raw
-            if len(included) >= params.block_transactions_max or len(raw) > room:
+            if len(included) >= count_max or len(raw) > room:
                 break
             if item.transaction.tx_id in skipped:
                 continue
