@@ -83,6 +83,7 @@ class _Start:
         self.home_option = "" if default else f" --home {shown(folder)}"
         self.make_command = "make run" if default else f"make run DATA={shown(folder)}"
         self.height = 0
+        self.funds: str | None = None
 
     async def go(self, authorities: int | None, base_port: int | None, detach: bool) -> None:
         """Bring it up; then return, or stay and take it down at the end."""
@@ -170,6 +171,8 @@ class _Start:
         if status is not None and status["height"] > 0:
             self.out.tick(f"continuing {network.chain_id} at block {status['height']}")
             return
+        # What it was founded with: block 1 costs it the least fee.
+        self.funds = await _faucet_funds(urls[0], network)
         began = time.monotonic()
         async with _waiting(self.out, "waiting for block 1"):
             height, signed = await first_block(network, urls)
@@ -200,7 +203,7 @@ class _Start:
             self.out.emit(document(network, await probe_all(network.homes)))
             return
         out, first = self.out, rpc_url(node_config(network.homes[0]))
-        funds = await _faucet_funds(first, network)
+        funds = self.funds or await _faucet_funds(first, network)
         out.line()
         out.line(f"  Dashboard  {out.style(first, 'bold')}")
         others = f"(others: clawpurse testnet status{self.home_option})"
