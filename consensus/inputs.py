@@ -25,9 +25,10 @@ class StartHeight:
     """Begin `height`: the first height after start-up, or the one after a decision.
 
     `own_key` is the public key under which this node signs, None for a follower; a key outside
-    `authorities` makes a follower too. `next_authorities` judge messages of height + 1, which
-    may arrive early; the set is known by then, because changes take force at h + 2. `pause_ms`
-    is what `timeouts.pause_ms` says: how long to wait so that heights keep their interval.
+    `authorities` makes a follower too, and None is also right while catching up.
+    `next_authorities` judge messages of height + 1, which may arrive early; the set is known by
+    then, because changes take force at h + 2. `pause_ms` is what `timeouts.pause_ms` says: how
+    long to wait so that heights keep their interval.
     """
 
     height: int

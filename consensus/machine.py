@@ -160,7 +160,8 @@ class Machine:
         effects: list[Effect] = [Broadcast(message) for message in at.own_messages]
         if at.being_signed is not None:
             effects.append(Sign(at.being_signed))
-        if at.awaits_block and at.step is Step.PROPOSE:
+        in_turn = at.requested_round == at.round and at.step is Step.PROPOSE
+        if at.awaits_block and in_turn:
             effects.append(RequestBlock(at.height, at.requested_round))
         for block_id, header in at.asked.items():
             if block_id not in at.verdicts:
@@ -223,6 +224,11 @@ class Machine:
     def votes(self) -> VoteKeeper | None:
         """The votes of the height in progress: `bitmap` and `lacking` serve gossip (R16)."""
         return None if self._current is None else self._current.votes
+
+    def proposals(self, round_: int) -> tuple[Proposal, ...]:
+        """Return the verified proposals of a round of this height, for peers that lack them."""
+        kept = () if self._current is None else self._current.proposals.at(round_)
+        return tuple(proposed.proposal for proposed in kept)
 
     @property
     def live_blocks(self) -> tuple[bytes, ...]:
@@ -426,6 +432,8 @@ class Machine:
             return False
         if isinstance(certificate, RoundCertificate):
             if certificate.round <= at.round:
+                return False
+            if not any(at.votes.is_new(vote) for vote in certificate.votes):
                 return False
         elif at.votes.has_quorum(certificate.kind, certificate.round, certificate.block_id):
             return False

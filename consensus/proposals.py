@@ -15,6 +15,8 @@ from clawpurse.ledger.agreement.signbytes import NO_ROUND
 from clawpurse.ledger.blocks import Header
 
 PROPOSALS_PER_ROUND: Final = 2
+# As for votes: how often one sender may replace its far proposal while we stay in one round.
+FAR_PROPOSALS_MAX: Final = 16
 
 
 class Proposed(NamedTuple):
@@ -52,6 +54,7 @@ class ProposalKeeper:
         self._round = round_
         self._rounds: Final[dict[int, list[Proposed]]] = {}
         self._far: Final[dict[bytes, Proposed]] = {}
+        self._far_taken: Final[dict[bytes, int]] = {}
 
     def at(self, round_: int) -> tuple[Proposed, ...]:
         """Return the proposals of a round, in order of arrival."""
@@ -64,7 +67,10 @@ class ProposalKeeper:
         """
         if proposal.round > self._round + 1:
             far = self._far.get(proposal.authority)
-            return far is None or far.proposal.round < proposal.round
+            if far is None:
+                return True
+            taken = self._far_taken[proposal.authority]
+            return far.proposal.round < proposal.round and taken < FAR_PROPOSALS_MAX
         kept = self._rounds.get(proposal.round, ())
         content = (proposal.valid_round, proposal.block_id)
         if any((k.proposal.valid_round, k.proposal.block_id) == content for k in kept):
@@ -78,6 +84,8 @@ class ProposalKeeper:
         proposal = proposed.proposal
         if proposal.round > self._round + 1:
             self._far[proposal.authority] = proposed
+            taken = self._far_taken.get(proposal.authority, 0)
+            self._far_taken[proposal.authority] = taken + 1
             return None
         kept = self._rounds.setdefault(proposal.round, [])
         kept.append(proposed)
@@ -87,6 +95,8 @@ class ProposalKeeper:
     def advance(self, round_: int) -> None:
         """Tell which round the machine is in: proposals up to the next one are kept fully."""
         self._round = round_
+        for key in self._far_taken:
+            self._far_taken[key] = 1
         near = [key for key, far in self._far.items() if far.proposal.round <= round_ + 1]
         for key in near:
             self.add(self._far.pop(key))

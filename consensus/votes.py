@@ -20,6 +20,10 @@ from clawpurse.ledger.agreement.certificates import (
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 
+# How often one sender may replace its far vote of a kind while we stay in one round. An honest
+# one needs a few; without a bound, rising rounds would fill memory and log one vote at a time.
+FAR_VOTES_MAX: Final = 16
+
 
 class Tally:
     """Votes of one kind in one round. Mappings are by authority, in order of arrival."""
@@ -61,6 +65,7 @@ class VoteKeeper:
         self._round = round_
         self._tallies: Final[dict[tuple[int, Kind], Tally]] = {}
         self._far: Final[dict[tuple[bytes, Kind], Vote]] = {}
+        self._far_taken: Final[dict[tuple[bytes, Kind], int]] = {}
         self._latest: Final[dict[bytes, Vote]] = {}
         self._highest = -1
 
@@ -75,8 +80,11 @@ class VoteKeeper:
         never kept, so it can shadow no true one.
         """
         if vote.round > self._round + 1:
-            far = self._far.get((vote.authority, vote.kind))
-            return far is None or far.round < vote.round
+            slot = (vote.authority, vote.kind)
+            far = self._far.get(slot)
+            if far is None:
+                return True
+            return far.round < vote.round and self._far_taken[slot] < FAR_VOTES_MAX
         tally = self._tallies.get((vote.round, vote.kind))
         if tally is None:
             return True
@@ -96,9 +104,11 @@ class VoteKeeper:
             self._latest[vote.authority] = vote
             self._highest = max(self._highest, vote.round)
         if vote.round > self._round + 1 and not proven:
-            far = self._far.get((vote.authority, vote.kind))
+            slot = (vote.authority, vote.kind)
+            far = self._far.get(slot)
             if far is None or far.round < vote.round:
-                self._far[vote.authority, vote.kind] = vote
+                self._far[slot] = vote
+                self._far_taken[slot] = self._far_taken.get(slot, 0) + 1
             return None
         return self._keep(vote, proven)
 
@@ -130,6 +140,8 @@ class VoteKeeper:
     def advance(self, round_: int) -> None:
         """Tell which round the machine is in: votes up to the next one are now kept fully."""
         self._round = round_
+        for slot in self._far_taken:
+            self._far_taken[slot] = 1
         near = [slot for slot, vote in self._far.items() if vote.round <= round_ + 1]
         for slot in near:
             self._keep(self._far.pop(slot), proven=False)

@@ -130,7 +130,31 @@ class TestBuffers:
         rig.prevotes([0], None, 7)
         votes = rig.machine.votes
         assert votes is not None
-        assert [vote.round for vote in votes] == [499]
+        assert [vote.round for vote in votes] == [17]
+        assert len(rig.log) == 1 + 16
+
+    def test_a_flood_of_far_proposals_is_bounded_too(self) -> None:
+        rig = Rig()
+        for round_ in range(4, 400, 4):
+            rig.propose(rig.block(round_), round_)
+        assert len(rig.log) == 1 + 16
+
+    def test_a_new_round_lets_senders_speak_again(self) -> None:
+        """The bound must not keep anybody behind for good."""
+        rig = Rig()
+        for round_ in range(2, 40):
+            rig.prevotes([0], None, round_)
+        rig.prevotes([2], None, 40)
+        assert rig.machine.round == 17
+        rig.prevotes([0], None, 40)
+        assert rig.machine.round == 40
+
+    def test_a_way_into_a_round_that_brings_nothing_new_costs_nothing(self) -> None:
+        rig = Rig()
+        votes = tuple(rig.vote(Kind.PRECOMMIT, n, None, 3) for n in (0, 2, 3))
+        rig.feed(CertificateReceived(RoundCertificate(1, 4, votes)))
+        rig.machine._verify = lambda *_: pytest.fail("verified again")
+        assert rig.machine.step(CertificateReceived(RoundCertificate(1, 4, votes))) == ()
 
     def test_far_votes_count_when_their_round_comes(self) -> None:
         rig = Rig()

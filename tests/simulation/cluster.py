@@ -80,6 +80,7 @@ class Plan:
     liars: tuple[int, ...] = ()
     twins: tuple[int, ...] = ()
     mute: tuple[int, ...] = ()
+    followers: int = 0
     target: int = 3
     calm_ms: int = 3_000
     delay_ms: int = 40
@@ -150,6 +151,9 @@ class Cluster:
             self.nodes.append(
                 self.host_class(self, address, key_of(number), correct=False, skew_ms=0)
             )
+        for _ in range(plan.followers):
+            address = len(self.nodes)
+            self.nodes.append(self.host_class(self, address, None, correct=True, skew_ms=0))
 
     # ── time ────────────────────────────────────────────────────────────────────────────────
 
@@ -164,7 +168,8 @@ class Cluster:
         for node in self.nodes:
             if node.address in plan.mute:
                 continue
-            self.later(self.random.randint(0, 50), node.boot)
+            late = isinstance(node, Host) and node.key is None
+            self.later(self.random.randint(0, 2_000 if late else 50), node.boot)
         for outage in plan.outages:
             self.later(outage.start_ms, partial(self._arm, outage))
         self.later(plan.calm_ms, self._calm)

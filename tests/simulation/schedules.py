@@ -46,6 +46,7 @@ def plan_of(seed: int, count: int) -> Plan:
         lockers=tuple(roles["lockers"]),
         twins=tuple(roles["twins"]),
         mute=tuple(roles["mute"]),
+        followers=chance.choice((0, 0, 0, 1)),
         target=chance.choice((2, 3, 4)),
         calm_ms=calm_ms,
         lost=chance.choice((0, 0, 5, 15, 40)) if rough else 0,
