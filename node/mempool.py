@@ -71,7 +71,7 @@ class Head(NamedTuple):
 
 
 class PoolLimits(NamedTuple):
-    """Caps. The first two bound memory (a transfer takes about 4 KB in all), the third keeps
+    """Caps. The first two bound memory (a pooled transfer takes about 3 KB in all), the third keeps
     one sender from filling the pool.
     """
 

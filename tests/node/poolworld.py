@@ -22,7 +22,7 @@ from clawpurse.ledger.transactions import (
 )
 from clawpurse.ledger.transition import Execution, Prepared, genesis_changes, prepare
 from clawpurse.modules.registry import build_registry
-from clawpurse.node.mempool import Head
+from clawpurse.node.mempool import Admission, Head, Mempool
 
 START_MS = 1_800_000_000_000
 REGISTRY = build_registry()
@@ -129,3 +129,13 @@ class PoolWorld:
         account = Books(Overlay(self.state)).account(self.keys[sender])
         assert account is not None
         return account.sequence(lane)
+
+
+def admit(pool: Mempool, world: PoolWorld, prepared: Prepared) -> Admission:
+    return pool.admit(prepared, world.head(), world.time_ms)
+
+
+def places(prepareds: Iterable[Prepared]) -> list[tuple[bytes, int, int]]:
+    """Where transactions stand: (sender, lane, sequence) each."""
+    bodies = [prepared.transaction.body for prepared in prepareds]
+    return [(body.sender, body.lane, body.sequence) for body in bodies]
