@@ -37,6 +37,7 @@ from clawpurse.consensus.inputs import (
     HeaderFetched,
     Input,
     Signed,
+    SignRefused,
     StartHeight,
     TimeoutElapsed,
     Validity,
@@ -366,8 +367,12 @@ class Engine:
             payloads, self._unsynced = self._unsynced, []
             await self._wal.append(payloads)
 
-    async def _sign(self, message: SignedMessage) -> Signed | None:
-        """Sign under the guard, or keep silent; silence costs a vote, never safety."""
+    async def _sign(self, message: SignedMessage) -> Signed | SignRefused | None:
+        """Sign under the guard, or refuse; None while signing is not allowed yet (R24).
+
+        A refusal costs one message, never safety; unanswered, the machine would wait with all
+        that it wants signed after this one.
+        """
         if self._signer is None or not self.may_sign:
             return None
         await self._flush()
@@ -376,7 +381,7 @@ class Engine:
         except DoubleSignRefused as err:
             self.refusal_count += 1
             log.warning("the signing guard refused", extra={"why": str(err)})
-            return None
+            return SignRefused(kind_of(message), message.height, message.round)
         return Signed(message._replace(signature=signature))
 
     async def _build(self, height: int, round_: int) -> None:
