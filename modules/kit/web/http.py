@@ -178,6 +178,7 @@ class HttpConnection:
             source = self._buffer
         position = 0
         answers: list[bytes] = []
+        answered = False
         try:
             while position < len(source):
                 request, position = self._next(source, position)
@@ -191,6 +192,7 @@ class HttpConnection:
                         self._buffer = bytearray(source[position:])
                         return True, answer
                     answer = await self._work(request, answer)  # type: ignore[arg-type]
+                answered = True
                 head = request.head
                 keep = head.keep_alive and not answer.close and not self._stopping
                 answers.append(render(answer, head, keep_alive=keep, date=self._date()))
@@ -210,10 +212,10 @@ class HttpConnection:
             self._buffer += data[position:]
         else:
             del self._buffer[:position]
-        await self._wait_for_more()
+        await self._wait_for_more(answered=answered)
         return False, None
 
-    async def _wait_for_more(self) -> None:
+    async def _wait_for_more(self, *, answered: bool) -> None:
         """Set the deadline for whatever comes next."""
         held = len(self._buffer)
         if self._chunked is not None:
@@ -228,7 +230,8 @@ class HttpConnection:
         elif self._buffer:
             if self._waiting_for != "head":
                 self._wait("head", self._limits.head_timeout_ms)
-        else:
+        elif answered:
+            # Blank lines alone buy no time.
             self._wait("next request", self._limits.idle_timeout_ms)
         if self._stopping and self._waiting_for == "next request":
             self._scope.cancel()

@@ -118,10 +118,11 @@ def test_random_bytes_get_an_error_or_a_close_and_harm_nobody_else(
                 await bad.send(piece)
             except trio.BrokenResourceError:
                 break
+        assert await good.rpc(json.loads(CALL)) == (200, ANSWER)
         with trio.fail_after(300):
             answer = await bad.receive_to_end()
         assert answer == b"" or answer.startswith(b"HTTP/1.1 ")
-        assert await good.rpc(json.loads(CALL)) == (200, ANSWER)
+        assert await web.connect().rpc(json.loads(CALL)) == (200, ANSWER)
         assert not web.faults
         assert "incident" not in web.log.counts
 
@@ -266,6 +267,16 @@ async def test_an_idle_connection_is_closed_without_complaint(
     assert await client.receive_to_end() == b""
     assert 50 < trio.current_time() - started < 65
     assert web.log.counts == {}
+
+
+async def test_blank_lines_buy_no_time(web: Any, autojump_clock: Any) -> None:
+    """Else an empty line a minute would hold a connection for ever."""
+    client = web.connect()
+    with pytest.raises(trio.BrokenResourceError):
+        for number in range(60):
+            await client.send(b"\r\n"[number % 2 :][:1])
+            await trio.sleep(2)
+    assert trio.current_time() < 20
 
 
 async def test_idle_time_counts_anew_after_each_request(web: Any, autojump_clock: Any) -> None:
