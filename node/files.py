@@ -30,6 +30,9 @@ class AppendFile(Protocol):
 class Files(Protocol):
     """A folder of private files. Names are plain names within it."""
 
+    def where(self, name: str) -> str:
+        """Return a file's full path, for messages to the operator."""
+
     def names(self) -> list[str]:
         """Return the names that are there, ascending."""
 
@@ -90,6 +93,10 @@ class DiskFiles:
             self._sync_folder()
         except OSError as err:
             raise storage_fault("make", folder, err) from err
+
+    def where(self, name: str) -> str:
+        """Return the path."""
+        return str(self._folder / name)
 
     def names(self) -> list[str]:
         """Return the names in the folder."""
@@ -184,6 +191,10 @@ class MemoryFiles:
 
     def __init__(self) -> None:
         self.contents: dict[str, bytes] = {}
+
+    def where(self, name: str) -> str:
+        """Return a path that says where it is not."""
+        return f"memory/{name}"
 
     def names(self) -> list[str]:
         """Return the names."""

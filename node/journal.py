@@ -65,7 +65,7 @@ class Journal:
     """Accepted transactions on disk. `put` and `flush` belong to one owner, `settle` to another.
 
     What a start finds counts as pending until `settle` says otherwise. `random` gives bytes for
-    salts; `folder` is for messages only.
+    salts.
     """
 
     def __init__(
@@ -74,14 +74,12 @@ class Journal:
         lane: Lane,
         genesis_hash: bytes,
         random: Callable[[int], bytes],
-        folder: str = ".",
         file_bytes_max: int = FILE_BYTES_MAX,
     ) -> None:
         self._files = files
         self._lane = lane
         self._genesis_hash = genesis_hash
         self._random = random
-        self._folder = folder
         self._file_bytes_max = file_bytes_max
         self._generations: dict[int, _Generation] = {}
         self._file: AppendFile | None = None
@@ -137,18 +135,20 @@ class Journal:
             raise self._damaged(name, 0)
         salt = body[-SALT_BYTES:]
         if body != self._head(number, salt)[:-4]:
+            path = self._files.where(name)
             raise OperatorError(
-                f"The journal {name} belongs to another network, or to a newer version.",
+                f"The journal {path} belongs to another network, or to another version.",
                 "Payments accepted there must not be sent here.",
-                "clawpurse doctor",
+                f"mv {path} {path}.foreign",
             )
         return salt
 
     def _damaged(self, name: str, place: int) -> OperatorError:
+        path = self._files.where(name)
         return OperatorError(
-            f"The journal {name} is damaged at byte {place}, and goes on behind the damage.",
+            f"The journal {path} is damaged at byte {place}, and goes on behind the damage.",
             "Payments that this node accepted may be lost; their senders can send them again.",
-            f"mv {self._folder}/{name} {self._folder}/{name}.damaged",
+            f"mv {path} {path}.damaged",
         )
 
     def _read_frames(

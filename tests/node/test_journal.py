@@ -33,7 +33,7 @@ def salts() -> Callable[[int], bytes]:
 def open_on(
     files: MemoryFiles, genesis: bytes = GENESIS, file_bytes_max: int = 10**6
 ) -> tuple[Journal, list[JournalRecord]]:
-    journal = Journal(files, InlineLane(), genesis, salts(), "/j", file_bytes_max)
+    journal = Journal(files, InlineLane(), genesis, salts(), file_bytes_max)
     return journal, journal.open()
 
 
@@ -110,7 +110,7 @@ def test_damage_before_good_records_stops_the_node_with_the_next_command(where: 
     files.contents[NAME] = bytes(data)
     with pytest.raises(OperatorError) as caught:
         open_on(files)
-    assert caught.value.next_command == f"mv /j/{NAME} /j/{NAME}.damaged"
+    assert caught.value.next_command == f"mv memory/{NAME} memory/{NAME}.damaged"
     # Done as told, the node starts.
     files.contents[NAME + ".damaged"] = files.contents.pop(NAME)
     _, found = open_on(files)
@@ -356,7 +356,7 @@ def test_a_crash_at_any_step_loses_nothing(
 async def test_real_files_in_a_real_thread(tmp_path: Path) -> None:
     """What holds in memory would not hold on a disk."""
     files = DiskFiles(tmp_path)
-    journal = Journal(files, ThreadLane(), GENESIS, os.urandom, str(tmp_path), 20_000)
+    journal = Journal(files, ThreadLane(), GENESIS, os.urandom, 20_000)
     assert journal.open() == []
     async with trio.open_nursery() as nursery:
         for number in range(300):
@@ -395,7 +395,7 @@ async def writer(journal, start):
             os.write(1, b"-%d\\n" % number)
 
 async def main():
-    journal = Journal(DiskFiles(Path(sys.argv[2])), ThreadLane(), b"g" * 32, os.urandom, "", 30_000)
+    journal = Journal(DiskFiles(Path(sys.argv[2])), ThreadLane(), b"g" * 32, os.urandom, 30_000)
     start = max([int.from_bytes(one.tx_id, "big") for one in journal.open()], default=0) + 1
     async with trio.open_nursery() as nursery:
         for index in range(4):
