@@ -6,11 +6,12 @@ when the process dies, however it dies.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -232,6 +233,24 @@ def _did_not_start(home: NodeHome) -> OperatorError:
     return OperatorError(
         f"{home.root.name} did not start: {what}", "", remedy or f"tail {home.log}"
     )
+
+
+async def end_started(children: Iterable[int]) -> None:
+    """End processes of ours that may not have taken their locks yet; wait until they have.
+
+    Raises `OperatorError` naming one that is still there after half a minute.
+    """
+    left = [child for child in children if not has_ended(child)]
+    for child in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+    with trio.move_on_after(STOP_TIMEOUT_S):
+        while left:
+            left = [child for child in left if not has_ended(child)]
+            if left:
+                await trio.sleep(PAUSE_S)
+    if left:
+        raise OperatorError(f"Process {left[0]} did not stop.", "", f"kill {left[0]}")
 
 
 async def stop_all(homes: Sequence[NodeHome]) -> int:

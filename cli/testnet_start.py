@@ -29,6 +29,7 @@ from clawpurse.cli.output import OK, Output
 from clawpurse.cli.ports import holder_of, is_free
 from clawpurse.cli.processes import (
     ask,
+    end_started,
     node_config,
     probe_all,
     rpc_url,
@@ -122,8 +123,9 @@ class _Start:
                 await self._until_ready(network, started)
                 await self._until_block(network)
             except BaseException:
+                # By process, not by lock: one that only begins holds no lock yet.
                 with trio.CancelScope(shield=True):
-                    await stop_all(missing)
+                    await end_started(started)
                 raise
         self._remember(network)
         return network
