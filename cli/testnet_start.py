@@ -101,6 +101,8 @@ class _Start:
                     await self._stay(network)
             if working.cancelled_caught and network is not None:
                 await self._take_down(network)
+            elif working.cancelled_caught:
+                self.out.line(f"{self.out.mark(OK)} stopped. Continue: {self._again}")
             nursery.cancel_scope.cancel()
 
     # -- up
@@ -239,13 +241,17 @@ class _Start:
     async def _take_down(self, network: LocalNetwork) -> None:
         async with _waiting(self.out, "stopping"):
             await stop_all(network.homes)
-        again = self.make_command
-        if not self.session.under_make:
-            again = f"clawpurse testnet start{self.home_option}"
         self.out.line(
-            f"{self.out.mark(OK)} stopped at block {self.height}. Continue: {again}. "
+            f"{self.out.mark(OK)} stopped at block {self.height}. Continue: {self._again}. "
             f"Delete: clawpurse testnet reset{self.home_option}"
         )
+
+    @property
+    def _again(self) -> str:
+        """The command that continues."""
+        if self.session.under_make:
+            return self.make_command
+        return f"clawpurse testnet start{self.home_option}"
 
 
 async def _cancel_on_signal(working: trio.CancelScope) -> None:
