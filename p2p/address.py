@@ -14,8 +14,9 @@ from typing import Final
 from clawpurse.ledger.errors import Malformed
 
 NODE_ID_BYTES: Final = 32
-# RFC 1035 §2.3.4: the longest host name.
+# RFC 1035 §2.3.4: the longest host name, and the longest label in one.
 HOST_CHARS_MAX: Final = 253
+LABEL_CHARS_MAX: Final = 63
 PORT_MAX: Final = 65535
 _HEX: Final = frozenset("0123456789abcdef")
 _HOST_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-._:")
@@ -83,6 +84,9 @@ def check_host(host: str) -> str:
         raise Malformed("peer address host", "is not a host name or an IP address")
     if ":" in host and as_ip(host) is None:
         raise Malformed("peer address host", "is not an IPv6 address")
+    if not all(1 <= len(label) <= LABEL_CHARS_MAX for label in host.split(".")):
+        # Resolvers do not merely fail on such a name, they break.
+        raise Malformed("peer address host", "has a label that is empty or too long")
     return host
 
 
@@ -108,6 +112,12 @@ def is_loopback(host: str) -> bool:
     """Tell whether `host` is this machine: such peers are never banned by address."""
     address = as_ip(host)
     return host == "localhost" if address is None else address.is_loopback
+
+
+def is_public(host: str) -> bool:
+    """Tell whether `host` is an IP of the open internet, where groups of addresses cost money."""
+    address = as_ip(host)
+    return address is not None and address.is_global
 
 
 def is_dialable(host: str) -> bool:

@@ -12,7 +12,14 @@ from typing import Any, Final, NamedTuple, Self
 
 from clawpurse.ledger import codec, crypto
 from clawpurse.ledger.errors import CallerError, Malformed
-from clawpurse.p2p.address import PeerAddress, check_host, check_port, is_dialable, source_group
+from clawpurse.p2p.address import (
+    HOST_CHARS_MAX,
+    check_host,
+    check_port,
+    is_dialable,
+    is_loopback,
+    source_group,
+)
 
 RECORD_VERSION: Final = 1
 RECORD_BYTES_MAX: Final = 1_024
@@ -62,7 +69,11 @@ class PeerRecord(NamedTuple):
         addresses = []
         for item in codec.items(wire[2], "record.addresses", ADDRESSES_MAX):
             host, port = codec.array(item, "record.addresses[]", 2)
-            name = check_host(codec.ascii_text(host, "record.addresses[].host", 253))
+            text = codec.ascii_text(host, "record.addresses[].host", HOST_CHARS_MAX)
+            name = check_host(text)
+            if name != text:
+                # The signature covers the text: only one spelling can verify everywhere.
+                raise Malformed("record.addresses[].host", "is not in lower case")
             addresses.append(
                 (name, check_port(codec.integer(port, "record.addresses[].port", 1, 65_535)))
             )
@@ -110,9 +121,17 @@ class AddressBook:
             return False
         if not now - SKEW_MS < record.expires_ms <= now + VALID_FOR_MS + SKEW_MS:
             return False
+        # A date from the future would outlive every true record of the same key.
+        if record.issued_ms > now + SKEW_MS:
+            return False
         if not record.verifies(self._genesis_hash):
             raise Malformed("record", "is not signed by its node key for this network")
-        if not all(is_dialable(host) for host, _ in record.addresses):
+        hosts = [host for host, _ in record.addresses]
+        if not all(is_dialable(host) for host in hosts):
+            return False
+        # Whoever is elsewhere cannot know who listens on this machine, and may only want us to
+        # knock at its ports.
+        if not is_loopback(source_host) and any(is_loopback(host) for host in hosts):
             return False
         tried = self._bucket(self._tried, TRIED_BUCKETS, record, "")
         if record.node_id in tried:
@@ -163,9 +182,9 @@ class AddressBook:
                         found.setdefault(node_id, record)
         return list(found.values())
 
-    def addresses(self) -> list[PeerAddress]:
-        """Return where to dial, one address a node, tried ones first."""
-        return [PeerAddress(record.node_id, *record.addresses[0]) for record in self.records()]
+    def is_tried(self, node_id: bytes) -> bool:
+        """Tell whether a connection to the node was ever made."""
+        return any(node_id in bucket for bucket in self._tried.values())
 
     def export(self) -> dict[str, Any]:
         """Return the book as JSON values, to be kept."""

@@ -119,9 +119,20 @@ class TokenBucket:
         self._level = burst
         self._at_s = now_s
 
-    def take(self, amount: float, now_s: float) -> float:
-        """Take `amount`; return how many seconds it is ahead of its rate (0: within it)."""
+    def _fill(self, now_s: float) -> None:
         self._level = min(self._burst, self._level + (now_s - self._at_s) * self._rate)
         self._at_s = now_s
+
+    def take(self, amount: float, now_s: float) -> float:
+        """Take `amount`; return how many seconds it is ahead of its rate (0: within it)."""
+        self._fill(now_s)
         self._level -= amount
         return 0.0 if self._level >= 0 else -self._level / self._rate
+
+    def allows(self, amount: float, now_s: float) -> bool:
+        """Take `amount` if it is there; a refusal takes nothing, so a flood leaves no debt."""
+        self._fill(now_s)
+        if self._level < amount:
+            return False
+        self._level -= amount
+        return True

@@ -30,6 +30,8 @@ PING_PERIOD_S: Final = 10.0
 SILENCE_MAX_S: Final = 30.0
 WRITE_TIMEOUT_S: Final = 20.0
 RECEIVE_BYTES: Final = 262_144
+# Taking in a message costs some microseconds, and one read may bring thousands.
+MESSAGES_PER_SLICE: Final = 64
 # Messages of one channel that wait for their consumer.
 INBOX_MESSAGES_MAX: Final = 256
 BURST_S: Final = 2
@@ -53,7 +55,9 @@ class Connection:
         *,
         outbound: bool,
         size_max: Callable[[int, int], int],
+        grown: Callable[[Connection], None] = lambda _: None,
     ) -> None:
+        """`grown` is called after each read: the place to bound what all connections hold."""
         self.node_id: Final = secured.node_id
         self.agent: Final = secured.agent
         self.endpoint: Final = endpoint
@@ -64,11 +68,14 @@ class Connection:
         self.bytes_out = 0
         self.dropped_in = 0
         self.closed_because = ""
+        # When this peer was last asked for records of others, and when it last was answered.
+        self.records_asked_s = self.records_told_s = float("-inf")
         self._stream = stream
         self._seal = RecordCipher(secured.send_key)
         self._records = RecordReader(RecordCipher(secured.receive_key))
         self._leftover = leftover
         self._messages = MessageReader(size_max)
+        self._grown = grown
         self._queues = OutQueues()
         self._wake = trio.Event()
         self._scope = trio.CancelScope()
@@ -94,6 +101,11 @@ class Connection:
         """End the connection soon; the first reason is kept."""
         self.closed_because = self.closed_because or reason
         self._scope.cancel()
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """How many bytes of messages that are still arriving are held for this peer."""
+        return self._messages.unfinished_bytes
 
     @property
     def queued(self) -> dict[str, int]:
@@ -138,11 +150,14 @@ class Connection:
             if channel is Channel.CONTROL:
                 if message.kind == PING:
                     self.send(Channel.CONTROL, PONG, b"")
+                elif message.kind != PONG:
+                    raise ProtocolViolation(f"there is no control message {message.kind}")
             else:
                 await consume(self, channel, message.kind, message.payload)
 
     async def _read(self, inboxes: dict[Channel, trio.MemorySendChannel[Message]]) -> None:
-        data = self._leftover
+        data, self._leftover = self._leftover, b""
+        taken = 0
         while True:
             if data:
                 self.bytes_in += len(data)
@@ -150,6 +165,10 @@ class Connection:
                 for plain in self._records.feed(data):
                     for message in self._messages.feed(plain):
                         await self._take(message, inboxes)
+                        taken += 1
+                        if taken % MESSAGES_PER_SLICE == 0:
+                            await trio.lowlevel.checkpoint()
+                self._grown(self)
             data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
             if not data:
                 self.closed_because = self.closed_because or "closed by the peer"

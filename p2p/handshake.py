@@ -13,10 +13,11 @@ On the wire, integers big-endian:
 The preface is the Noise prologue, so both sides prove that they speak one version. The
 signature, by the Ed25519 node key, covers domain ‖ length(1) ‖ chain id ‖ genesis hash ‖
 handshake hash before the payload ‖ own Noise static key: a node key vouches for this session
-on this network only. A peer of another network is told so (an initiator still sends message 3,
-a responder a sealed farewell), and `refusal` says what differs.
+on this network only. A peer of another network is told so: message 2 names the responder's
+network, message 3 is sent even if it is not the initiator's, and `refusal` says what differs.
+A responder of another version answers with its preface.
 
-Pure: bytes in, bytes out. Deadlines and budgets are the caller's (`p2p/link.py`).
+Pure: bytes in, bytes out. Deadlines and budgets are the caller's (`p2p/pool.py`).
 """
 
 from __future__ import annotations

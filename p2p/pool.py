@@ -1,9 +1,9 @@
 """All connections of one node: who is let in, who is dialled, and who is told what happened.
 
-Before any arithmetic: caps on unauthenticated connections, per network and in all, and a token
-bucket. Then a handshake with a deadline. Of two connections to one node one stays, chosen alike
-on both sides. Persistent peers are dialled for ever with pauses; others from the address book
-until enough outbound connections stand, which inbound ones never take.
+A new connection passes the gate, then a handshake with a deadline. Of two connections to one
+node one stays, chosen alike on both sides. Persistent peers are dialled for ever with pauses;
+others from the address book until enough outbound connections stand, which inbound ones never
+take; and strangers never take the places of configured peers.
 """
 
 from __future__ import annotations
@@ -21,41 +21,42 @@ from clawpurse.ledger.errors import (
     ProtocolViolation,
     WrongNetwork,
 )
-from clawpurse.p2p.address import Endpoint, PeerAddress, is_loopback, subnet
-from clawpurse.p2p.book import (
-    ANSWER_BYTES_MAX,
-    RECORDS_PER_ANSWER_MAX,
-    VALID_FOR_MS,
-    AddressBook,
-    PeerRecord,
-    pack_records,
-    unpack_records,
-)
-from clawpurse.p2p.channels import Channel, TokenBucket
+from clawpurse.p2p.address import Endpoint, PeerAddress
+from clawpurse.p2p.book import ANSWER_BYTES_MAX, AddressBook, PeerRecord, pack_records
+from clawpurse.p2p.channels import Channel
 from clawpurse.p2p.connection import Connection, fault_of
+from clawpurse.p2p.discovery import (
+    ANSWER_PERIOD_S,
+    ASK_PERIOD_S,
+    RECORDS,
+    RECORDS_WANTED,
+    Discovery,
+    refuse_kind,
+)
+from clawpurse.p2p.gate import Gate
 from clawpurse.p2p.handshake import Handshake, Identity, Secured
 from clawpurse.p2p.standing import Standing
 from clawpurse.p2p.transport import Transport
 
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 DIAL_TIMEOUT_S: Final = 5.0
-UNAUTHENTICATED_MAX: Final = 32
-UNAUTHENTICATED_PER_SUBNET_MAX: Final = 4
-# A Diffie-Hellman costs 0.1 ms: a hundred handshakes a second are 3 % of a core.
-HANDSHAKES_PER_S: Final = 100
-HANDSHAKES_BURST: Final = 200
-INBOUND_MAX: Final = 64
+# Inbound connections of nodes that are not configured here.
+STRANGERS_MAX: Final = 64
 OUTBOUND_TARGET: Final = 8
 RETRY_MIN_S: Final = 0.25
 RETRY_MAX_S: Final = 30.0
 # A connection that stood so long makes the next failure the first again.
 STEADY_S: Final = 30.0
+# Longer than a ping period: a connection so silent is dead, or its peer has begun anew.
+STALE_S: Final = 15.0
 DISCOVERY_PERIOD_S: Final = 10.0
-RECORDS_WANTED, RECORDS = 1, 2
+# How often a node of which we only heard is dialled to see whether it is there.
+FEELER_PERIOD_S: Final = 120.0
+# What messages that are still arriving may hold, over all connections: a few of the largest
+# from several peers at once. Beyond it whoever holds most is disconnected.
+UNFINISHED_BYTES_MAX: Final = 128_000_000
 HANDSHAKE_RECEIVE_BYTES: Final = 4_096
 FAILED_HANDSHAKE_POINTS: Final = 2.0
-# Listening everywhere says nothing about where others can reach this node.
-_ANY_HOST: Final = frozenset(("0.0.0.0", "::"))  # noqa: S104
 log = logging.getLogger("clawpurse.p2p")
 
 
@@ -110,13 +111,15 @@ class PeerPool:
         self._transport = transport
         self._handler = handler
         self._random = random_bytes
-        self._now_ms = now_ms
+        self._discovery = Discovery(
+            identity, book, config.private_ids, random_bytes=random_bytes, now_ms=now_ms
+        )
+        self._persistent = frozenset(address.node_id for address in config.persistent)
         self._connections: dict[bytes, Connection] = {}
-        self._unauthenticated: dict[str, int] = {}
         self._dialling: dict[bytes, None] = {}
-        self._handshakes: TokenBucket | None = None
+        self._gate: Gate | None = None
+        self._feeler_s = 0.0
         self._changed = trio.Event()
-        self.refused: dict[str, int] = {}
 
     # -- what owners use
 
@@ -135,6 +138,11 @@ class PeerPool:
         if connection is not None:
             self._ban(connection, reason)
             connection.close(reason)
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many connections were turned away, by kind of reason."""
+        return {} if self._gate is None else self._gate.refused
 
     def describe(self) -> list[dict[str, Any]]:
         """Return one JSON object for each connected peer."""
@@ -159,8 +167,8 @@ class PeerPool:
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and dial until cancelled. Raises OSError when the port is taken."""
-        now = trio.current_time()
-        self._handshakes = TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST, now)
+        self._gate = Gate(self.standing, [address.host for address in self._config.persistent])
+        self._feeler_s = trio.current_time() + FEELER_PERIOD_S
         async with trio.open_nursery() as nursery:
             self.port = await nursery.start(
                 self._transport.serve,
@@ -174,69 +182,71 @@ class PeerPool:
             nursery.start_soon(self._discover, nursery)
             task_status.started(self.port)
 
+    @property
+    def _at_gate(self) -> Gate:
+        assert self._gate is not None
+        return self._gate
+
     async def _accept(self, stream: trio.abc.Stream, endpoint: Endpoint) -> None:
-        why = self._reason_to_refuse(endpoint)
+        why = self._at_gate.reason_to_refuse(endpoint)
         if why is not None:
-            self._refuse(endpoint, why)
+            self._at_gate.turned_away(endpoint, why)
             await trio.aclose_forcefully(stream)
             return
-        group = subnet(endpoint.host)
-        self._unauthenticated[group] = self._unauthenticated.get(group, 0) + 1
-        try:
+        with self._at_gate.unauthenticated(endpoint):
             found = await self._shake_hands(stream, endpoint, None)
-        finally:
-            self._unauthenticated[group] -= 1
-            if not self._unauthenticated[group]:
-                del self._unauthenticated[group]
         if found is not None:
             await self._serve(stream, endpoint, *found, outbound=False)
-
-    def _reason_to_refuse(self, endpoint: Endpoint) -> str | None:
-        """Judge a new connection before it costs anything."""
-        assert self._handshakes is not None
-        host = endpoint.host
-        if self.standing.banned(None, host) is not None:
-            return "banned address"
-        inbound = sum(not connection.outbound for connection in self._connections.values())
-        if inbound >= INBOUND_MAX:
-            return "inbound slots are full"
-        if sum(self._unauthenticated.values()) >= UNAUTHENTICATED_MAX:
-            return "too many unauthenticated connections"
-        known = is_loopback(host) or host in {a.host for a in self._config.persistent}
-        in_group = self._unauthenticated.get(subnet(host), 0)
-        if not known and in_group >= UNAUTHENTICATED_PER_SUBNET_MAX:
-            return "too many unauthenticated connections of one network"
-        if self._handshakes.take(1, trio.current_time()):
-            return "too many handshakes"
-        return None
-
-    def _refuse(self, endpoint: Endpoint, why: str) -> None:
-        self.refused[why] = self.refused.get(why, 0) + 1
-        log.warning("peer refused", extra={"peer": str(endpoint), "reason": why})
 
     async def _shake_hands(
         self, stream: trio.abc.Stream, endpoint: Endpoint, expected: bytes | None
     ) -> tuple[Secured, bytes] | None:
-        """Return what the handshake yields, or None after closing the stream."""
-        why = "handshake timed out"
-        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
-            try:
-                found = await self._handshake(stream, initiator=expected is not None)
-                why = self._judge_peer(found[0], endpoint, expected)
-                if not why:
+        """Return what the handshake yields, or None after closing the stream.
+
+        `expected` is who must answer a dial; None for who dialled us.
+        """
+        found, kind, detail = None, "handshake timed out", ""
+        try:
+            with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
+                try:
+                    found = await self._handshake(stream, initiator=expected is not None)
+                    kind = "handshake broken off"
+                except WrongNetwork as err:
+                    kind, detail = "wrong network", str(err)
+                    if expected is None:
+                        await self._tell_version(stream, err)
+                except (ProtocolViolation, Malformed) as err:
+                    kind, detail = "bad handshake", str(err)
+                    if expected is None:
+                        self.standing.annoy(endpoint.host, FAILED_HANDSHAKE_POINTS, detail)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    kind = "handshake broken off"
+            if found is not None:
+                kind = self._judge_peer(found[0], endpoint, expected)
+                if not kind:
                     return found
-            except (ProtocolViolation, WrongNetwork, Malformed) as err:
-                why = str(err)
-                self.standing.annoy(endpoint.host, FAILED_HANDSHAKE_POINTS, why)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                why = "connection broke in the handshake"
-        self._refuse(endpoint, why)
+        except BaseException:
+            await trio.aclose_forcefully(stream)
+            raise
+        self._at_gate.turned_away(endpoint, kind, detail)
         await trio.aclose_forcefully(stream)
         return None
 
+    async def _tell_version(self, stream: trio.abc.Stream, error: WrongNetwork) -> None:
+        """Answer a peer of another version with our preface, so that it can say what differs.
+
+        A peer of another chain knows already: the handshake has told it.
+        """
+        if error.what == "protocol version":
+            try:
+                await stream.send_all(self.identity.preface)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return
+
     async def _handshake(
         self, stream: trio.abc.Stream, *, initiator: bool
-    ) -> tuple[Secured, bytes]:
+    ) -> tuple[Secured, bytes] | None:
+        """Return what was agreed on, or None when the peer hangs up, which is no crime."""
         secret = self._random(32)
         shake = Handshake(self.identity, initiator=initiator, ephemeral_secret=secret)
         if initiator:
@@ -245,7 +255,7 @@ class PeerPool:
             if not shake.ready:
                 data = await stream.receive_some(HANDSHAKE_RECEIVE_BYTES)
                 if not data:
-                    raise ProtocolViolation("the peer hung up in the handshake")
+                    return None
                 shake.feed(bytes(data))
                 continue
             answer = shake.advance()
@@ -263,6 +273,14 @@ class PeerPool:
             return "another node answers there"
         if self.standing.banned(secured.node_id, endpoint.host) is not None:
             return "banned"
+        if expected is None and secured.node_id not in self._persistent:
+            held = self._connections.values()
+            strangers = sum(
+                not c.outbound and c.node_id not in self._persistent | {secured.node_id}
+                for c in held
+            )
+            if strangers >= STRANGERS_MAX:
+                return "inbound slots are full"
         return ""
 
     async def _serve(
@@ -281,6 +299,7 @@ class PeerPool:
             endpoint,
             outbound=outbound,
             size_max=self._size_max,
+            grown=self._bound_unfinished,
         )
         if not self._take_place(connection):
             await trio.aclose_forcefully(stream)
@@ -303,10 +322,11 @@ class PeerPool:
             )
 
     async def _serve_connection(self, connection: Connection) -> None:
-        self.book.connected(connection.node_id)
+        if connection.outbound:
+            self._discovery.reached(connection.node_id)
         self._notify()
         connection.send(Channel.PEERS, RECORDS, pack_records(self._own_record()))
-        connection.send(Channel.PEERS, RECORDS_WANTED, b"")
+        self._ask_for_records(connection)
         self._handler.connected(connection.node_id)
         try:
             await connection.run(self._consume)
@@ -328,12 +348,14 @@ class PeerPool:
         """Decide between two connections to one node, alike on both sides.
 
         The one that the node with the smaller id opened stays; of two in the same direction
-        the newer, because the older one's peer has given it up.
+        the newer, because the older one's peer has given it up. A connection that has been
+        silent for longer than pings leave it is dead, and yields to any.
         """
         held = self._connections.get(connection.node_id)
         if held is not None:
             mine_first = self.node_id < connection.node_id
-            if connection.outbound not in (held.outbound, mine_first):
+            is_stale = trio.current_time() - held.last_seen_s > STALE_S
+            if not is_stale and connection.outbound not in (held.outbound, mine_first):
                 return False
             held.close("replaced by another connection to the same node")
             self._handler.disconnected(connection.node_id)
@@ -348,10 +370,18 @@ class PeerPool:
         else:
             await self._handler.on_message(connection.node_id, channel, kind, payload)
 
+    def _bound_unfinished(self, grown: Connection) -> None:
+        """Disconnect whoever holds most when unfinished messages hold too much together."""
+        if not grown.unfinished_bytes:
+            return
+        held = sorted(self._connections.values(), key=lambda c: c.unfinished_bytes)
+        if sum([connection.unfinished_bytes for connection in held]) > UNFINISHED_BYTES_MAX:
+            held[-1].close("holds too much memory with messages that it does not finish")
+
     def _ban(self, connection: Connection, reason: str) -> None:
-        self.standing.ban(connection.node_id, connection.endpoint.host, reason)
+        banned = self.standing.ban(connection.node_id, connection.endpoint.host, reason)
         log.warning(
-            "peer banned",
+            "peer banned" if banned else "configured peer disconnected for a fault",
             extra={
                 "peer": connection.node_id.hex(),
                 "address": str(connection.endpoint),
@@ -369,10 +399,10 @@ class PeerPool:
         """Stay connected to a persistent peer, whoever opened the connection."""
         pause_s = RETRY_MIN_S
         while True:
-            while address.node_id in self._connections:
-                await self._changed.wait()
             began = trio.current_time()
             await self._dial(address)
+            while address.node_id in self._connections:
+                await self._changed.wait()
             if trio.current_time() - began > STEADY_S:
                 pause_s = RETRY_MIN_S
             await trio.sleep(pause_s * self._jitter())
@@ -384,71 +414,87 @@ class PeerPool:
 
     async def _dial(self, address: PeerAddress) -> None:
         """Connect to an address and serve the connection to its end."""
+        found = await self._connect(address)
+        if found is not None:
+            await self._serve(*found, outbound=True)
+
+    async def _connect(
+        self, address: PeerAddress
+    ) -> tuple[trio.abc.Stream, Endpoint, Secured, bytes] | None:
+        """Dial and shake hands; None when that is not wanted now, or fails."""
         if address.node_id in self._connections or address.node_id in self._dialling:
-            return
+            return None
         if self.standing.banned(address.node_id, address.host) is not None:
-            return
+            return None
         self._dialling[address.node_id] = None
-        stream = None
         try:
-            with trio.move_on_after(DIAL_TIMEOUT_S):
+            with trio.move_on_after(DIAL_TIMEOUT_S) as waiting:
                 stream, endpoint = await self._transport.open_stream(address.host, address.port)
+            if waiting.cancelled_caught:
+                return None
+            found = await self._shake_hands(stream, endpoint, address.node_id)
         except OSError as err:
             log.debug("dial failed", extra={"peer": str(address), "reason": str(err)})
-        if stream is None:
-            del self._dialling[address.node_id]
-            return
-        try:
-            found = await self._shake_hands(stream, endpoint, address.node_id)
+            return None
         finally:
             del self._dialling[address.node_id]
-        if found is not None:
-            await self._serve(stream, endpoint, *found, outbound=True)
+        return None if found is None else (stream, endpoint, *found)
 
     async def _discover(self, nursery: trio.Nursery) -> None:
         """Dial from the book until enough outbound connections stand; ask for more records."""
         while True:
-            persistent = {address.node_id for address in self._config.persistent}
-            outbound = sum(c.outbound for c in self._connections.values())
-            for address in self.book.addresses():
-                if outbound >= OUTBOUND_TARGET:
-                    break
-                known = address.node_id in self._connections or address.node_id in persistent
-                if not known and address.node_id not in self._dialling:
-                    nursery.start_soon(self._dial, address)
-                    outbound += 1
+            outbound = [c.endpoint.host for c in self._connections.values() if c.outbound]
+            now_s = trio.current_time()
+            wanted = OUTBOUND_TARGET - len(outbound)
+            for address in self._discovery.choose(wanted, self._taken(), outbound, now_s):
+                nursery.start_soon(self._dial, address)
+            if wanted <= 0 and now_s >= self._feeler_s:
+                self._feeler_s = now_s + FEELER_PERIOD_S * self._jitter()
+                nursery.start_soon(self._feel)
+            for connection in list(self._connections.values()):
+                self._ask_for_records(connection)
             with trio.move_on_after(DISCOVERY_PERIOD_S * self._jitter()):
                 await self._changed.wait()
                 # Records follow a new connection; let a burst of them arrive.
                 await trio.sleep(RETRY_MIN_S)
-            for connection in list(self._connections.values()):
-                connection.send(Channel.PEERS, RECORDS_WANTED, b"")
+
+    def _taken(self) -> list[bytes]:
+        return [*self._connections, *self._dialling, *self._persistent, self.node_id]
+
+    async def _feel(self) -> None:
+        """Dial a node that was only heard of; if it is there, the book knows from now on."""
+        address = self._discovery.feeler(self._taken(), trio.current_time())
+        found = None if address is None else await self._connect(address)
+        if found is not None:
+            stream, _, secured, _ = found
+            self._discovery.reached(secured.node_id)
+            await trio.aclose_forcefully(stream)
 
     # -- peer exchange
 
     def _own_record(self) -> list[PeerRecord]:
-        addresses = self._config.advertise
-        if not addresses and self._config.listen_host not in _ANY_HOST:
-            addresses = ((self._config.listen_host, self.port),)
-        if not addresses:
-            return []
-        now = self._now_ms()
-        record = PeerRecord(self.node_id, addresses, now, now + VALID_FOR_MS)
-        return [record.signed(self.identity.node_seed, self.identity.genesis_hash)]
+        config = self._config
+        return self._discovery.own_record(config.advertise, config.listen_host, self.port)
+
+    def _ask_for_records(self, connection: Connection) -> None:
+        now_s = trio.current_time()
+        if now_s - connection.records_asked_s >= ASK_PERIOD_S:
+            connection.records_asked_s = now_s
+            connection.send(Channel.PEERS, RECORDS_WANTED, b"")
 
     def _on_records(self, connection: Connection, kind: int, payload: bytes) -> None:
-        if kind not in (RECORDS_WANTED, RECORDS):
-            raise ProtocolViolation(f"kind {kind} does not exist on the peers channel")
+        refuse_kind(kind)
         if kind == RECORDS_WANTED:
-            known = {connection.node_id} | self._config.private_ids
-            shared = [record for record in self.book.records() if record.node_id not in known]
-            answer = [*self._own_record(), *shared][:RECORDS_PER_ANSWER_MAX]
-            connection.send(Channel.PEERS, RECORDS, pack_records(answer))
-        else:
-            before = len(self.book.records())
-            for record in unpack_records(payload):
-                self.book.add(record, connection.endpoint.host)
-                if record.node_id in self._connections:
-                    self.book.connected(record.node_id)
-            if len(self.book.records()) != before:
-                self._notify()
+            now_s = trio.current_time()
+            if now_s - connection.records_told_s >= ANSWER_PERIOD_S:
+                connection.records_told_s = now_s
+                answer = self._discovery.answer(connection.node_id, self._own_record())
+                connection.send(Channel.PEERS, RECORDS, answer)
+            return
+        learned, has_grown = self._discovery.learn(payload, connection.endpoint.host)
+        for node_id in learned:
+            held = self._connections.get(node_id)
+            if held is not None and held.outbound:
+                self._discovery.reached(node_id)
+        if has_grown:
+            self._notify()

@@ -22,6 +22,9 @@ RECORD_BYTES_MAX: Final = 65_535
 PLAIN_BYTES_MAX: Final = RECORD_BYTES_MAX - TAG_BYTES
 # Small enough that a vote never waits long behind a block on the same wire.
 FRAME_BYTES_MAX: Final = 32_768
+# Of a frame that is not its message's last: a message in crumbs costs its receiver far more
+# than its sender.
+FRAME_BYTES_MIN: Final = 16_384
 FRAME_HEAD_BYTES: Final = 4
 MESSAGE_HEAD_BYTES: Final = 5
 FLAG_START: Final = 1
@@ -38,26 +41,29 @@ class RecordCipher:
         self._cipher = ChaCha20Poly1305(key)
         self._count = 0
 
-    def _next_nonce(self) -> bytes:
+    def _next(self) -> tuple[ChaCha20Poly1305, bytes]:
+        """Return cipher and nonce of the next record; together, so that no pair comes twice."""
         if self._count == REKEY_RECORDS:
             self._key = rekeyed(self._key)
             self._cipher = ChaCha20Poly1305(self._key)
             self._count = 0
         nonce = nonce_bytes(self._count)
         self._count += 1
-        return nonce
+        return self._cipher, nonce
 
     def seal(self, plain: bytes) -> bytes:
         """Return the record of at most `PLAIN_BYTES_MAX` bytes."""
         if not 0 < len(plain) <= PLAIN_BYTES_MAX:
             raise Bug(f"a record of {len(plain)} bytes was to be sealed")
-        sealed = self._cipher.encrypt(self._next_nonce(), plain, None)
+        cipher, nonce = self._next()
+        sealed = cipher.encrypt(nonce, plain, None)
         return len(sealed).to_bytes(2, "big") + sealed
 
     def open(self, sealed: bytes) -> bytes:
         """Return a record's content. Raises `ProtocolViolation` if it was tampered with."""
+        cipher, nonce = self._next()
         try:
-            return self._cipher.decrypt(self._next_nonce(), sealed, None)
+            return cipher.decrypt(nonce, sealed, None)
         except InvalidTag:
             raise ProtocolViolation("a record does not decrypt") from None
 
@@ -113,12 +119,17 @@ class MessageReader:
     """Puts messages together from frames; one unfinished message per channel.
 
     `size_max(channel, kind)` bounds a payload, and raises `ProtocolViolation` for a channel or
-    kind that does not exist.
+    kind that does not exist. `unfinished_bytes` is what incomplete messages hold now.
     """
 
     def __init__(self, size_max: Callable[[int, int], int]) -> None:
         self._size_max = size_max
         self._open: dict[int, tuple[int, int, bytearray]] = {}
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """How many bytes of messages that are not complete are held."""
+        return sum(len(buffer) for _, _, buffer in self._open.values())
 
     def feed(self, plain: bytes) -> list[Message]:
         """Take a record's content; return the messages that it completes."""
@@ -130,6 +141,8 @@ class MessageReader:
             data = plain[place + FRAME_HEAD_BYTES : place + FRAME_HEAD_BYTES + size]
             if len(head) < FRAME_HEAD_BYTES or len(data) != size or head[1] > 3:
                 raise ProtocolViolation("a frame is cut off")
+            if size < FRAME_BYTES_MIN and not head[1] & FLAG_END:
+                raise ProtocolViolation("a message comes in crumbs")
             place += FRAME_HEAD_BYTES + size
             message = self._frame(head[0], head[1], data)
             if message is not None:

@@ -15,6 +15,7 @@ from clawpurse.p2p.address import ban_key, is_loopback
 BAN_FIRST_S: Final = 3_600
 # Each further ban of the same key or address is longer, up to a day.
 BAN_MAX_S: Final = 86_400
+_DOUBLINGS_MAX: Final = 8
 # Failed handshakes are cheap to cause and may be a port scan: only many of them are a ban.
 SCORE_BAN: Final = 100.0
 SCORE_HALF_LIFE_S: Final = 600.0
@@ -50,25 +51,40 @@ class Standing:
 
     def banned(self, node_id: bytes | None, host: str) -> Ban | None:
         """Return the ban in force against a key or an address."""
+        if node_id in self._ids:
+            return None
+        subjects = [] if self._is_exempt(host) else [ban_key(host)]
+        if node_id is not None:
+            subjects.append(node_id.hex())
         now = self._now_ms()
-        subjects = [ban_key(host)] + ([] if node_id is None else [node_id.hex()])
         for subject in subjects:
             ban = self._bans.get(subject)
             if ban is not None and ban.until_ms > now:
                 return ban
         return None
 
-    def ban(self, node_id: bytes | None, host: str, reason: str) -> None:
-        """Ban a key and an address, as far as they may be."""
-        if node_id is not None and node_id not in self._ids:
-            self._add(node_id.hex(), reason)
-        if not is_loopback(host) and host not in self._hosts:
-            self._add(ban_key(host), reason)
+    def _is_exempt(self, host: str) -> bool:
+        return is_loopback(host) or host in self._hosts
+
+    def ban(self, node_id: bytes | None, host: str, reason: str) -> list[str]:
+        """Ban a key and an address, as far as they may be; return what is banned now.
+
+        A configured key keeps its address too: behind a configured name there is an address
+        that the configuration does not spell.
+        """
+        if node_id in self._ids:
+            return []
+        subjects = [] if node_id is None else [node_id.hex()]
+        if not self._is_exempt(host):
+            subjects.append(ban_key(host))
+        for subject in subjects:
+            self._add(subject, reason)
+        return subjects
 
     def _add(self, subject: str, reason: str) -> None:
         before = self._bans.pop(subject, None)
         count = 1 if before is None else before.times + 1
-        length_s = min(BAN_FIRST_S * 2 ** (count - 1), BAN_MAX_S)
+        length_s = min(BAN_FIRST_S * 2 ** min(count - 1, _DOUBLINGS_MAX), BAN_MAX_S)
         until = self._now_ms() + 1000 * length_s
         self._bans[subject] = Ban(subject, reason, until, count)
         while len(self._bans) > BANS_MAX:

@@ -37,8 +37,15 @@ class TcpTransport:
 
     async def open_stream(self, host: str, port: int) -> tuple[trio.abc.Stream, Endpoint]:
         """Connect by TCP."""
-        stream = await trio.open_tcp_stream(host, port)
-        return stream, _remote(stream)
+        try:
+            stream = await trio.open_tcp_stream(host, port)
+        except UnicodeError as err:
+            raise OSError(f"{host} is no name that can be resolved: {err}") from err
+        try:
+            return stream, _remote(stream)
+        except OSError:
+            await trio.aclose_forcefully(stream)
+            raise
 
     async def serve(
         self,
