@@ -80,6 +80,7 @@ class Plan:
     liars: tuple[int, ...] = ()
     twins: tuple[int, ...] = ()
     mute: tuple[int, ...] = ()
+    forgetful: tuple[int, ...] = ()
     followers: int = 0
     target: int = 3
     calm_ms: int = 3_000

@@ -34,6 +34,7 @@ from clawpurse.consensus.inputs import (
     Input,
     ProposalReceived,
     Signed,
+    SignRefused,
     StartHeight,
     SyncedBlock,
     TimeoutElapsed,
@@ -121,6 +122,9 @@ class Host:
         self.up = False
         self.fuse = -1
         self.fuse_point = ""
+        #: Loses its log in every crash and keeps the signer's watermark: counts as faulty, and
+        #: must still never sign twice (T#3089, T#3418).
+        self.forgetful = address in cluster.plan.forgetful
         self.started_ms = 0
         self.queue: deque[Input] = deque()
         self.machine = self._new_machine()
@@ -136,6 +140,8 @@ class Host:
         self.epoch += 1
         self.machine = self._new_machine()
         self.queue.clear()
+        if self.forgetful:
+            self.log, self.outputs, self.flushed = [], [], 0
         if not self.log:
             self.started_ms = self.cluster.now
             self._guard(lambda: self._begin_height(pause=0))
@@ -302,11 +308,12 @@ class Host:
         try:
             result = self.signer.sign(message)
         except DoubleSignRefused:
-            if self.correct:
+            if self.correct and not self.forgetful:
                 raise Violation(4, f"asks for a second signature: {message[:3]}") from None
+            self.queue.append(SignRefused(kind_of(message), message.height, message.round))
             return
         if self.correct:
-            self.cluster.observer.signed(result)
+            self.cluster.observer.signed(result, remembers=not self.forgetful)
         self._point("after sign")
         self.queue.append(Signed(result))
 

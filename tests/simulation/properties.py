@@ -45,15 +45,18 @@ class Observer:
             value = (message.height, message.round, message.block_id)
             self.prevotes.setdefault(value, set()).add(message.authority)
 
-    def signed(self, message: SignedMessage) -> None:
-        """Note what a correct node's signer released; judge properties 4 and 5."""
+    def signed(self, message: SignedMessage, *, remembers: bool = True) -> None:
+        """Note what a correct node's signer released; judge properties 4 and 5.
+
+        A node that lost its log and does not remember its locks is held to property 4 only.
+        """
         kind = kind_of(message)
         slot = (message.authority, message.height, message.round, kind)
         content = message.sign_bytes(DOMAIN)
         if self.released.setdefault(slot, content) != content:
             raise Violation(4, f"{kind.name} {message.height}/{message.round} signed twice")
         self.saw(message)
-        if not isinstance(message, Vote) or message.block_id is None:
+        if not remembers or not isinstance(message, Vote) or message.block_id is None:
             return
         holder = (message.authority, message.height)
         lock = self.locks.get(holder)

@@ -21,19 +21,21 @@ SIEVES: tuple[dict[Kind, tuple[int, ...]], ...] = (
 )
 
 
+#: What a faulty authority is, as often as it stands here.
+ROLES = ("liars", "liars", "lockers", "lockers", "twins", "forgetful", "mute")
+
+
 def plan_of(seed: int, count: int) -> Plan:
     """Draw a schedule for `count` authorities: at most f of them faulty, everything else rough."""
     chance = random.Random(f"plan {seed} {count}")
     faults_max = (count - 1) // 3
     faulty = chance.sample(range(count), chance.randint(0, faults_max))
-    roles: dict[str, list[int]] = {name: [] for name in ("liars", "lockers", "twins", "mute")}
+    roles: dict[str, list[int]] = {name: [] for name in dict.fromkeys(ROLES)}
     for number in faulty:
-        roles[chance.choice(("liars", "liars", "lockers", "lockers", "twins", "mute"))].append(
-            number
-        )
+        roles[chance.choice(ROLES)].append(number)
     rough = chance.random() < 0.8
     calm_ms = chance.choice((1_500, 3_000, 5_000, 8_000) if rough else (0, 600))
-    correct = [number for number in range(count) if number not in faulty]
+    honest = [n for n in range(count) if n not in faulty]
     timeouts = replace(
         TIMEOUTS,
         interval_ms=chance.choice((0, 200, 400)),
@@ -46,6 +48,7 @@ def plan_of(seed: int, count: int) -> Plan:
         lockers=tuple(roles["lockers"]),
         twins=tuple(roles["twins"]),
         mute=tuple(roles["mute"]),
+        forgetful=tuple(roles["forgetful"]),
         followers=chance.choice((0, 0, 0, 1)),
         target=chance.choice((2, 3, 4)),
         calm_ms=calm_ms,
@@ -54,7 +57,10 @@ def plan_of(seed: int, count: int) -> Plan:
         repeated=chance.choice((0, 10, 30)),
         rough_delay_ms=chance.choice((30, 200, 500)),
         splits=tuple(_splits(chance, count, calm_ms)) if rough else (),
-        outages=tuple(_outages(chance, correct, calm_ms)),
+        outages=(
+            *_outages(chance, honest, calm_ms),
+            *(_outage(chance, node, calm_ms) for node in roles["forgetful"]),
+        ),
         skews_ms=tuple(chance.randint(-100, 100) for _ in range(count)),
         timeouts=timeouts,
     )
@@ -84,13 +90,17 @@ def _outages(chance: random.Random, correct: list[int], calm_ms: int) -> Iterabl
             yield Outage(start, node, point, 0, chance.choice((10, 300, 900)))
         return
     for node in chance.sample(correct, chance.choice((0, 0, 1, 1, min(2, len(correct))))):
-        yield Outage(
-            chance.randint(0, calm_ms),
-            node,
-            chance.choice(CRASH_POINTS),
-            chance.choice((0, 0, 1, 2, 5, 9)),
-            chance.choice((10, 300, 900)),
-        )
+        yield _outage(chance, node, calm_ms)
+
+
+def _outage(chance: random.Random, node: int, calm_ms: int) -> Outage:
+    return Outage(
+        chance.randint(0, calm_ms),
+        node,
+        chance.choice(CRASH_POINTS),
+        chance.choice((0, 0, 1, 2, 5, 9)),
+        chance.choice((10, 300, 900)),
+    )
 
 
 class Coverage:
