@@ -30,9 +30,15 @@ class Context(click.Context):
     """A context whose defaults come from the client's `config.toml`, read when first needed."""
 
     def lookup_default(self, name: str, call: bool = True) -> Any:
-        """Return what `config.toml` sets for an option, or None."""
+        """Return what `config.toml` sets for an option, or None.
+
+        Only for the command at the end of the line: it alone knows whether it may need a file
+        that is broken.
+        """
         session = self.find_object(Session)
-        return None if session is None else session.option_default(name)
+        if session is None or isinstance(self.command, click.Group):
+            return None
+        return session.option_default(name)
 
 
 class Option(click.Option):

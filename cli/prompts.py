@@ -84,8 +84,7 @@ def passphrase(out: Output, file: Path | None, question: str) -> str:
         return read_passphrase_file(file)
     if not at_terminal():
         raise UsageFault("No terminal to ask for the passphrase.", "", "add --passphrase-file FILE")
-    out.ask(question)
-    return hidden_line(out)
+    return hidden_line(out, question)
 
 
 def new_passphrase(out: Output, file: Path | None) -> str:
@@ -100,20 +99,23 @@ def new_passphrase(out: Output, file: Path | None) -> str:
     raise OperatorError("No passphrase of that length was given.", "Nothing was saved.", "")
 
 
-def hidden_line(out: Output, end: str = "\n") -> str:
-    """Read a line from the terminal without showing it: a dot for each character, then `end`.
+def hidden_line(out: Output, question: str, end: str = "\n") -> str:
+    """Ask for a line and show a dot for each of its characters, then `end`.
 
-    Raises `KeyboardInterrupt` on Ctrl-C. The terminal is as before, whatever happens.
+    The question appears when nothing is echoed any more: who types at once is not shown either,
+    and what was typed before is not thrown away. Raises `KeyboardInterrupt` on Ctrl-C. The
+    terminal is as before, whatever happens.
     """
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     typed = bytearray()
     try:
-        tty.setcbreak(descriptor)
+        tty.setcbreak(descriptor, termios.TCSADRAIN)
         settings = termios.tcgetattr(descriptor)
         # Keys that send signals are read as characters, so that the terminal is restored first.
         settings[3] &= ~termios.ISIG
         termios.tcsetattr(descriptor, termios.TCSADRAIN, settings)
+        out.ask(question)
         while True:
             byte = os.read(descriptor, 1)
             if not byte or byte in (b"\n", b"\r") or byte[0] == _END:
@@ -168,10 +170,10 @@ def ask_words(out: Output, words: Sequence[str]) -> bool:
     """Have three of the words typed again, on one line or more; tell whether they were right."""
     count = len(words)
     positions = (4, 8, 11) if count < 15 else (4, 11, count - 1)
-    out.ask(f"Words {', '.join(map(str, positions))}: ")
+    question = f"Words {', '.join(map(str, positions))}: "
     typed: list[str] = []
     for _ in positions:
-        typed += hidden_line(out, end=" ").lower().split()
+        typed += hidden_line(out, "" if typed else question, end=" ").lower().split()
         if len(typed) >= len(positions):
             break
     right = typed == [words[position - 1] for position in positions]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -63,15 +64,23 @@ def clock() -> SettableClock:
 
 @pytest.fixture
 def cli(
-    node: FakeNode, home: Path, clock: SettableClock, capsys: pytest.CaptureFixture[str]
+    node: FakeNode,
+    home: Path,
+    clock: SettableClock,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Cli:
     """`cli("wallet", "balance", env={…})`: runs a command line and returns what came of it."""
 
     def call(*arguments: str, env: dict[str, str] | None = None) -> Done:
-        environment = {"CLAWPURSE_HOME": str(home), "TERM": "dumb", **(env or {})}
-        session = Session(environment, node.open, clock)
         capsys.readouterr()
-        code = run(arguments, session)
+        with monkeypatch.context() as patch:
+            for name in os.environ:
+                if name.startswith("CLAWPURSE_"):
+                    patch.delenv(name)
+            for name, value in {"CLAWPURSE_HOME": str(home), "TERM": "dumb", **(env or {})}.items():
+                patch.setenv(name, value)
+            code = run(arguments, Session(open_client=node.open, clock=clock))
         said = capsys.readouterr()
         return Done(code, said.out, said.err)
 

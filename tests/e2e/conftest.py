@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,7 +65,7 @@ def runner(home: Path) -> Run:
 
 def free_base_port(nodes: int) -> int:
     """Return a base port above which nobody listens now."""
-    for base in random.Random(os.getpid()).sample(range(20_000, 32_000, 100), 100):
+    for base in random.Random(time.time_ns()).sample(range(20_000, 32_000, 100), 100):
         ports = [port for index in range(nodes) for port in Ports.of(base, index)]
         if all(is_free("127.0.0.1", port) for port in ports):
             return base
