@@ -58,15 +58,27 @@ def holder_of(port: int) -> Holder:
         for table in ("/proc/net/tcp", "/proc/net/tcp6")
         for inode in _listening_inodes(Path(table), port)
     }
+    wanted = {f"socket:[{inode}]" for inode in inodes}
     for process in sorted(Path("/proc").glob("[0-9]*"))[:PROCESSES_MAX]:
-        try:
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
-        except OSError:
-            # Gone meanwhile, or another user's: what we may not see cannot be named.
-            continue
-        if any(f"socket:[{inode}]" in links for inode in inodes):
+        if not wanted.isdisjoint(_open_files(process)):
             return Holder(int(process.name), process_name(int(process.name)))
     return Holder(None, None)
+
+
+def _open_files(process: Path) -> list[str]:
+    """Return what a process's descriptors lead to, as far as we may see."""
+    found = []
+    try:
+        for link in (process / "fd").iterdir():
+            try:
+                found.append(os.readlink(link))
+            except FileNotFoundError:
+                # Closed in this moment.
+                continue
+    except OSError:
+        # The process is gone, or another user's: what we may not see cannot be named.
+        return []
+    return found
 
 
 def process_name(pid: int) -> str | None:

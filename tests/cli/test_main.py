@@ -144,8 +144,8 @@ def test_help_is_there_in_a_moment() -> None:
         (["keys", "show"], "Missing argument 'NAME'. → clawpurse keys show --help"),
         (
             ["keys", "add", "a", "--words", "13"],
-            "Invalid value for '--words' (env var: 'CLAWPURSE_WORDS'): '13' is not one of '12', "
-            "'15', '18', '21', '24'. → clawpurse keys add --help",
+            "Invalid value for '--words': '13' is not one of '12', '15', '18', '21', '24'. "
+            "→ clawpurse keys add --help",
         ),
     ],
 )
