@@ -157,8 +157,11 @@ class Discovery:
     def answer(self, asker: bytes, own: list[PeerRecord]) -> bytes:
         """Return the records that a peer is told: ours, and what the book holds of others.
 
-        Private nodes are told to nobody, and a node is not told of itself.
+        Private nodes are told to nobody, and told of nobody, or they would dial others and be
+        known. A node is not told of itself.
         """
+        if asker in self._private_ids:
+            return pack_records(own)
         silent = self._private_ids | {asker}
         shared = [record for record in self._candidates() if record.node_id not in silent]
         return pack_records([*own, *shared][:RECORDS_PER_ANSWER_MAX])
