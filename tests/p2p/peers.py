@@ -137,7 +137,7 @@ class World:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.net = MemoryNetwork()
-        self.nursery = nursery
+        self._start = nursery.start
 
     async def peer(self, number: int, *known: Peer, **options: Any) -> Peer:
         """Start a node that knows `known` as persistent peers."""
@@ -149,7 +149,7 @@ class World:
             persistent=tuple(other.address for other in known),
             **options,
         )
-        await self.nursery.start(peer.run)
+        await self._start(peer.run)
         return peer
 
     async def stop(self, peer: Peer) -> None:

@@ -83,7 +83,7 @@ async def closed_after(stream: trio.SocketStream) -> float:
         while await stream.receive_some(65_536):
             pass
     except trio.BrokenResourceError:
-        pass
+        pass  # Being cut off is what this stranger asked for.
     return trio.current_time() - began
 
 
@@ -95,7 +95,7 @@ async def garbage(stream: trio.SocketStream) -> float:
     try:
         await stream.send_all(random.Random(1).randbytes(200_000))
     except trio.BrokenResourceError:
-        pass
+        pass  # Being cut off is what this stranger asked for.
     return await closed_after(stream)
 
 
@@ -113,7 +113,7 @@ async def drip(stream: trio.SocketStream) -> float:
             await stream.send_all(bytes((byte,)))
             await trio.sleep(0.2)
     except trio.BrokenResourceError:
-        pass
+        pass  # Being cut off is what this stranger asked for.
     await closed_after(stream)
     return trio.current_time() - began
 
