@@ -81,7 +81,7 @@ def nibble(key_hash: bytes, depth: int) -> int:
     return byte & 15 if depth & 1 else byte >> 4
 
 
-def hash_range(leaves: bytes, low: int, high: int, depth: int) -> bytes:
+def hash_range(leaves: bytes | bytearray, low: int, high: int, depth: int) -> bytes:
     """Return the hash of the branch over entries `low`…`high` (bytes, two entries or more).
 
     All of them share their first `depth` nibbles.
@@ -111,16 +111,18 @@ def hash_range(leaves: bytes, low: int, high: int, depth: int) -> bytes:
     return hash_branch(bitmap.to_bytes(2, "big") + b"".join(present))
 
 
-def node_of_range(leaves: bytes, low: int, high: int, depth: int) -> tuple[int, bytes]:
+def node_of_range(leaves: bytes | bytearray, low: int, high: int, depth: int) -> tuple[int, bytes]:
     """Return (kind, hash) of the node at `depth` over entries `low`…`high` (bytes)."""
     if low == high:
         return EMPTY, EMPTY_ROOT
     if high - low == ENTRY_BYTES:
-        return LEAF, leaves[low + HASH_BYTES : high]
+        return LEAF, bytes(leaves[low + HASH_BYTES : high])
     return BRANCH, hash_range(leaves, low, high, depth)
 
 
-def children_of_range(leaves: bytes, low: int, high: int, depth: int) -> tuple[bytes, bytes]:
+def children_of_range(
+    leaves: bytes | bytearray, low: int, high: int, depth: int
+) -> tuple[bytes, bytes]:
     """Return (16 hashes, 16 kinds) of the children of the node at `depth` over a range."""
     children, kinds = bytearray(NO_CHILDREN), bytearray(NO_KINDS)
     for slot, start, end in runs(leaves, low, high, depth):
@@ -130,7 +132,7 @@ def children_of_range(leaves: bytes, low: int, high: int, depth: int) -> tuple[b
     return bytes(children), bytes(kinds)
 
 
-def runs(leaves: bytes, low: int, high: int, depth: int) -> list[tuple[int, int, int]]:
+def runs(leaves: bytes | bytearray, low: int, high: int, depth: int) -> list[tuple[int, int, int]]:
     """Return (nibble at `depth`, start, end) of each run of entries that share that nibble."""
     at, shift = depth >> 1, 0 if depth & 1 else 4
     found, position = [], low

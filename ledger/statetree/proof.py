@@ -32,7 +32,7 @@ from clawpurse.ledger.statetree.nodes import (
     runs,
     value_hash_of,
 )
-from clawpurse.ledger.statetree.page import Page
+from clawpurse.ledger.statetree.page import KINDS_BYTES, LEAVES_AT
 
 PROOF_VERSION: Final = 1
 # 64 full branches; a real proof in a tree of a million keys has about 2.4 KB.
@@ -58,10 +58,10 @@ class Walk(NamedTuple):
     leaf: tuple[bytes, bytes] | None
 
 
-def walk_page(page: Page, depth: int, key_hash: bytes, steps: list[Step]) -> Walk:
+def walk_page(page: bytes, depth: int, key_hash: bytes, steps: list[Step]) -> Walk:
     """Continue a path, `steps` long so far, through the page at its end."""
-    leaves, children, kinds = page
-    low, high = 0, len(leaves)
+    leaves, low, high = page, LEAVES_AT, len(page)
+    children, kinds = page[KINDS_BYTES:LEAVES_AT], page[:KINDS_BYTES]
     while high - low > ENTRY_BYTES:
         steps.append(Step(children, kinds))
         wanted = nibble(key_hash, depth)

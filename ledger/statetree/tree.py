@@ -31,10 +31,12 @@ from clawpurse.ledger.statetree.nodes import (
 )
 from clawpurse.ledger.statetree.page import (
     EMPTY_PAGE,
+    KINDS_BYTES,
+    LEAVES_AT,
     PAGE_OVERHEAD_BYTES,
-    Page,
     build_page,
     insertion_point,
+    node_of_page,
     patch_page,
 )
 from clawpurse.ledger.statetree.proof import Step, Walk, walk_page
@@ -146,14 +148,19 @@ class Deepening:
     def ready(self) -> bool:
         return self.done == self.pages
 
-    def take(self, number: int, page: Page) -> None:
+    def take(self, number: int, page: bytes) -> None:
         """Copy the children of base page `number` into their places."""
         start = 16 * number
-        self.hashes[start * HASH_BYTES : (start + 16) * HASH_BYTES] = page.children
-        self.kinds[start : start + 16] = page.kinds
+        self.hashes[start * HASH_BYTES : (start + 16) * HASH_BYTES] = page[KINDS_BYTES:LEAVES_AT]
+        self.kinds[start : start + 16] = page[:KINDS_BYTES]
 
 
-PageCache = TwoGenerations[int, Page]
+PageCache = TwoGenerations[int]
+
+
+def page_cache(bytes_max: int) -> PageCache:
+    """Return a cache for the pages of any number of trees."""
+    return TwoGenerations(bytes_max, PAGE_OVERHEAD_BYTES)
 
 
 class PagedTree:
@@ -204,12 +211,12 @@ class PagedTree:
 
     def frozen(self, source: LeafSource, cache_bytes: int) -> PagedTree:
         """Return a copy that later installs do not change, reading leaves from `source`."""
-        cache: PageCache = TwoGenerations(cache_bytes)
+        cache = page_cache(cache_bytes)
         return PagedTree(
             self.name, 0, self.levels.copy(), self.leaf_count, source, cache, self._geometry
         )
 
-    def page(self, number: int) -> Page:
+    def page(self, number: int) -> bytes:
         """Return a page of the base, from the cache or rebuilt from its leaves.
 
         Raises `StorageFault` when the leaves do not hash to the page root that was stored.
@@ -220,10 +227,10 @@ class PagedTree:
         if page is not None:
             return page
         page = EMPTY_PAGE if self.levels.kinds[depth][number] == EMPTY else self._load(number)
-        self._cache.put(key, page, PAGE_OVERHEAD_BYTES + len(page.leaves))
+        self._cache.put(key, page)
         return page
 
-    def _load(self, number: int) -> Page:
+    def _load(self, number: int) -> bytes:
         depth = self.depth
         at = number * HASH_BYTES
         committed = self.levels.hashes[depth][at : at + HASH_BYTES]
@@ -231,13 +238,13 @@ class PagedTree:
         parent = self._cache.get((self._number * 8 + depth - 1) << 32 | number >> 4)
         if parent is not None:
             # Left from before the tree was deepened; good only if nothing changed since.
-            low = insertion_point(parent.leaves, start)
-            high = len(parent.leaves) if stop is None else insertion_point(parent.leaves, stop)
-            page = build_page(parent.leaves[low:high], depth)
-            if fold(page.children, page.kinds)[1] == committed:
+            low = insertion_point(parent, start)
+            high = len(parent) if stop is None else insertion_point(parent, stop)
+            page = build_page(parent[low:high], depth)
+            if node_of_page(page)[1] == committed:
                 return page
         page = build_page(self.source.entries(start, stop), depth)
-        if fold(page.children, page.kinds)[1] != committed:
+        if node_of_page(page)[1] != committed:
             raise StorageFault(
                 f"The state tree '{self.name}' is damaged in page {number} of depth {depth}.",
                 "Its leaves on disk do not hash to the root that was committed.",
@@ -327,9 +334,9 @@ class TreeUpdate:
     def __init__(self, tree: PagedTree, changes: dict[bytes, bytes | None]) -> None:
         self.tree = tree
         self.leaf_count = tree.leaf_count
-        self.pages: dict[int, Page] = {}
+        self.pages: dict[int, bytes] = {}
         # The same pages as the shared cache will hold them.
-        self.cached: dict[int, tuple[Page, int]] = {}
+        self.cached: dict[int, bytes] = {}
         self.nodes: list[dict[int, tuple[int, bytes]]] = [{} for _ in range(tree.depth + 1)]
         # Per level but the first: parent → the hashes and kinds of its 16 children, patched.
         self.families: list[dict[int, tuple[bytearray, bytearray]]] = [
@@ -396,9 +403,8 @@ class TreeUpdate:
             new, won = patch_page(page, changes, depth)
             if new is not page:
                 self.leaf_count += won
-                pages[number] = new
-                cached[first | number] = (new, PAGE_OVERHEAD_BYTES + len(new[0]))
-                roots[number] = fold(new[1], new[2])
+                pages[number] = cached[first | number] = new
+                roots[number] = fold(new[KINDS_BYTES:LEAVES_AT], new[:KINDS_BYTES])
             spent += 1 + len(changes)
             if spent >= CHANGES_PER_SLICE:
                 spent = 0

@@ -14,12 +14,11 @@ from clawpurse.ledger import codec
 from clawpurse.ledger.errors import Malformed, StorageFault
 from clawpurse.ledger.statetree.nodes import (
     HASH_BYTES,
-    fold,
     key_hash_of,
     leaf_hash_of,
     value_hash_of,
 )
-from clawpurse.ledger.statetree.page import build_page
+from clawpurse.ledger.statetree.page import build_page, node_of_page
 from clawpurse.ledger.statetree.tree import Geometry, Levels, PageCache, PagedTree
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.kv import Batch, KeyValue, Reads, prefix_stop
@@ -201,8 +200,7 @@ class LeafScan:
         current, entries = 0, list[bytes]()
 
         def close_page() -> None:
-            page = build_page(b"".join(entries), depth)
-            kind, digest = fold(page.children, page.kinds)
+            kind, digest = node_of_page(build_page(b"".join(entries), depth))
             kinds[current] = kind
             hashes[current * HASH_BYTES : (current + 1) * HASH_BYTES] = digest
             entries.clear()

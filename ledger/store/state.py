@@ -20,11 +20,11 @@ from clawpurse.ledger.statetree.cache import TwoGenerations
 from clawpurse.ledger.statetree.nodes import key_hash_of, value_hash_of
 from clawpurse.ledger.statetree.proof import encode_proof
 from clawpurse.ledger.statetree.state_proof import encode_state_proof, state_root_of
-from clawpurse.ledger.statetree.tree import Geometry, PageCache, PagedTree
+from clawpurse.ledger.statetree.tree import Geometry, PageCache, PagedTree, page_cache
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.kv import Batch, KeyValue, prefix_stop
 from clawpurse.ledger.store.recovery import StateHead, load_tree, read_state_head
-from clawpurse.ledger.store.state_update import VALUE_OVERHEAD_BYTES, Name, StateUpdate
+from clawpurse.ledger.store.state_update import Name, StateUpdate
 from clawpurse.ledger.store.state_view import StateView, changes_since
 from clawpurse.ledger.store.stored_tree import RAW_KEY_BYTES_MAX, Base, StoredTree, ordered_key
 
@@ -37,15 +37,17 @@ UNDO_BLOCKS: Final = 128
 class StateLimits:
     """Bounds of memory and page shape; none of it is part of the commitment.
 
-    Half of a cache is what surely fits: 128 MiB of pages are 1.2 million leaves, 96 MiB of
-    values some 250 thousand accounts.
+    Half of a cache is what surely fits: 128 MiB of pages are 1.3 million leaves, as many
+    of values some 400 thousand accounts.
     """
 
     page_cache_bytes: int = 256 << 20
-    value_cache_bytes: int = 192 << 20
+    value_cache_bytes: int = 256 << 20
     geometry: Geometry = field(default_factory=Geometry)
 
 
+# What a cached value costs beside its bytes: its key and objects, the dictionary's share.
+_VALUE_OVERHEAD_BYTES: Final = 240
 # A mirror's key is its prefix, the tree number and the raw key.
 _RAW_KEY_IN_MIRROR: Final = 3
 
@@ -74,8 +76,8 @@ class StateStore:
         self._base = base
         self._limits = limits
         self._pages = pages
-        self._values: TwoGenerations[Name, tuple[bytes, bytes | None]] = TwoGenerations(
-            limits.value_cache_bytes
+        self._values: TwoGenerations[bytes] = TwoGenerations(
+            limits.value_cache_bytes, _VALUE_OVERHEAD_BYTES
         )
 
     @classmethod
@@ -100,7 +102,7 @@ class StateStore:
         for name, _ in modules:
             if name not in head.names:
                 head.names.append(name)
-        pages: PageCache = TwoGenerations(limits.page_cache_bytes)
+        pages = page_cache(limits.page_cache_bytes)
         trees: dict[str, StoredTree] = {}
         for name, _ in modules:
             number = head.names.index(name)
@@ -148,25 +150,23 @@ class StateStore:
         return self.stored(tree).tree.leaf_count
 
     def get(self, tree: str, key: bytes) -> bytes | None:
-        """Return the committed value of `key`, or None. Raises `StorageFault`."""
-        return self.entry((tree, key))[1]
+        """Return the committed value of `key`, or None.
 
-    def entry(self, name: Name) -> tuple[bytes, bytes | None]:
-        """Return (key hash, committed value or None) of a (tree, key)."""
-        found = self._values.get(name)
-        if found is None:
-            tree, key = name
+        Raises `StorageFault`, `Malformed` for a key longer than any tree holds.
+        """
+        stored = self.stored(tree)
+        place = stored.number.to_bytes(2, "big") + key
+        value = self._values.get(place)
+        if value is None:
             if len(key) > RAW_KEY_BYTES_MAX:
                 raise Malformed("state key", f"is longer than {RAW_KEY_BYTES_MAX} bytes")
-            key_hash = key_hash_of(key)
-            value = self.stored(tree).leaves.value(key_hash, key)
-            found = (key_hash, value)
-            self._values.put(name, found, _value_bytes(key, value))
-        return found
+            value = stored.leaves.value(key_hash_of(key), key) or b""
+            self._values.put(place, value)
+        return value or None
 
     @property
-    def cached(self) -> Callable[[Name], tuple[bytes, bytes | None] | None]:
-        """What `entry` would return, or None when that has to be looked up."""
+    def cached(self) -> Callable[[bytes], bytes | None]:
+        """Look up tree number ‖ raw key: the committed value, empty for none, None: unknown."""
         return self._values.get
 
     def ordered(
@@ -360,7 +360,3 @@ class StateStore:
                 stored.tree = PagedTree.empty(
                     name, stored.number, depth, stored.leaves, self._pages, self._limits.geometry
                 )
-
-
-def _value_bytes(key: bytes, value: bytes | None) -> int:
-    return VALUE_OVERHEAD_BYTES + len(key) + len(value or b"")

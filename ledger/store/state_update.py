@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from zlib import crc32
 
 from clawpurse.ledger.errors import Bug, Malformed, StorageFault
-from clawpurse.ledger.statetree.nodes import fresh_leaf_hash, fresh_value_hash
+from clawpurse.ledger.statetree.nodes import fresh_leaf_hash, fresh_value_hash, key_hash_of
 from clawpurse.ledger.statetree.state_proof import state_root_of
 from clawpurse.ledger.statetree.tree import TreeUpdate
 from clawpurse.ledger.store import schema
@@ -22,8 +22,6 @@ from clawpurse.ledger.store.undo import undo_body
 
 Name = tuple[str, bytes]
 
-# What a cached value costs beside its bytes: tuples, a name and two dictionary entries.
-VALUE_OVERHEAD_BYTES: Final = 300
 
 # Keys encoded between two yields: 64 were measured as about 0.4 ms.
 _KEYS_PER_SLICE: Final = 64
@@ -43,12 +41,12 @@ class CommittedState(Protocol):
     def roots(self) -> dict[str, bytes]:
         """Every tree's committed root, by name."""
 
-    def entry(self, name: Name) -> tuple[bytes, bytes | None]:
-        """Return (key hash, committed value or None)."""
+    def get(self, tree: str, key: bytes) -> bytes | None:
+        """Return the committed value, or None."""
 
     @property
-    def cached(self) -> Callable[[Name], tuple[bytes, bytes | None] | None]:
-        """What `entry` would return, or None when that has to be looked up."""
+    def cached(self) -> Callable[[bytes], bytes | None]:
+        """Look up tree number ‖ raw key: the committed value, empty for none, None: unknown."""
 
     def stored(self, tree: str) -> StoredTree:
         """Return a tree by name; `Bug` for an unknown one."""
@@ -105,7 +103,8 @@ class StateUpdate:
         self.rollback_to = rollback_to
         self.operations: list[tuple[bytes, bytes | None]] = []
         self.parts: dict[str, TreePart] = {}
-        self.values: dict[Name, tuple[tuple[bytes, bytes | None], int]] = {}
+        # Tree number ‖ raw key → new value, empty for none: as the value cache keeps them.
+        self.values: dict[bytes, bytes] = {}
         self.undo_body = b""
         self._store = store
         self._version = store.version
@@ -197,19 +196,21 @@ class StateUpdate:
             for tree, _ in store.modules:
                 parts[tree] = TreePart(store.stored(tree))
         operations, cached, names = self.operations, store.cached, self._names
-        part, part_tree = None, ""
-        for done, (name, value) in enumerate(self._changes.items(), 1):
-            key_hash, before = cached(name) or store.entry(name)
-            if before != value:
-                tree, key = name
-                if part is None or tree != part_tree:
-                    part_tree = tree
-                    part = parts.get(tree)
-                    if part is None:
-                        part = parts[tree] = TreePart(store.stored(tree))
+        part, part_tree, number = None, None, b""
+        for done, ((tree, key), value) in enumerate(self._changes.items(), 1):
+            if tree != part_tree:
+                part_tree, part = tree, parts.get(tree)
+                number = store.stored(tree).number.to_bytes(2, "big")
+            place = number + key
+            before = cached(place)
+            if before is None:
+                before = store.get(tree, key)
+            if (before or None) != value:
+                if part is None:
+                    part = parts[tree] = TreePart(store.stored(tree))
+                key_hash = key_hash_of(key)
                 leaf_key = part.leaf_prefix + key_hash
-                size = len(key)
-                head = size.to_bytes(2, "big") + key
+                head = len(key).to_bytes(2, "big") + key
                 if value is None:
                     part.changes[key_hash] = None
                     operations.append((leaf_key, None))
@@ -225,10 +226,9 @@ class StateUpdate:
                     body = leaf_hash + head + value
                     checksum = crc32(body, crc32(leaf_key)).to_bytes(4, "big")
                     operations.append((leaf_key, checksum + body))
-                    size += len(value)
-                values[name] = ((key_hash, value), VALUE_OVERHEAD_BYTES + size)
+                values[place] = value or b""
                 names.append(leaf_key)
-                if before is None:
+                if not before:
                     entries.append(head)
                     part.won += 1
                     self._mirror(part, key, True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clawpurse.ledger.statetree.nodes import BRANCH, HASH_BYTES
+from clawpurse.ledger.statetree.page import KINDS_BYTES, LEAVES_AT
 from clawpurse.ledger.statetree.tree import Levels, TreeUpdate
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.kv import Batch, Reads, prefix_stop
@@ -62,8 +63,8 @@ class PageTable:
             hashes, kinds = bytearray(work.hashes), bytearray(work.kinds)
             for number, page in update.pages.items():
                 start = 16 * number
-                hashes[start * HASH_BYTES : (start + 16) * HASH_BYTES] = page.children
-                kinds[start : start + 16] = page.kinds
+                hashes[start * HASH_BYTES : (start + 16) * HASH_BYTES] = page[KINDS_BYTES:LEAVES_AT]
+                kinds[start : start + 16] = page[:KINDS_BYTES]
             yield
             yield from fill_table(out, hashes, kinds, chunk_count(tree.depth + 1))
             return

@@ -17,14 +17,22 @@ from hypothesis import strategies as st
 from clawpurse.ledger.errors import Bug, StorageFault
 from clawpurse.ledger.statetree import nodes
 from clawpurse.ledger.statetree.cache import TwoGenerations
-from clawpurse.ledger.statetree.page import EMPTY_PAGE, build_page, find_entry, patch_page
+from clawpurse.ledger.statetree.page import (
+    EMPTY_PAGE,
+    LEAVES_AT,
+    build_page,
+    find_entry,
+    node_of_page,
+    page_leaves,
+    patch_page,
+)
 from clawpurse.ledger.statetree.proof import (
     PROOF_BYTES_MAX,
     encode_proof,
     proof_root,
     verify_proof,
 )
-from clawpurse.ledger.statetree.tree import Geometry, Levels, PageCache, PagedTree, TreeUpdate
+from clawpurse.ledger.statetree.tree import Geometry, Levels, PagedTree, TreeUpdate, page_cache
 
 
 def blake(person: bytes, data: bytes) -> bytes:
@@ -69,7 +77,7 @@ class Bench:
 
     def __init__(self, geometry: Geometry, depth: int, cache_bytes: int) -> None:
         self.leaves = FakeLeaves()
-        self.cache: PageCache = TwoGenerations(cache_bytes)
+        self.cache = page_cache(cache_bytes)
         self.tree = PagedTree.empty("test", 3, depth, self.leaves, self.cache, geometry)
         self.model: dict[bytes, bytes] = {}
 
@@ -272,21 +280,22 @@ def test_deep_common_prefixes_make_a_chain_of_single_branches() -> None:
     digest = nodes.hash_branch(b"\x00\x06" + leaves[32:64] + leaves[96:128])
     for _ in range(19):
         digest = nodes.hash_branch(b"\x04\x00" + digest)
-    kind, root = nodes.fold(page.children, page.kinds)
+    kind, root = node_of_page(page)
     assert (kind, root) == (nodes.BRANCH, digest)
     alone, won = patch_page(page, [(leaves[:32], None)], 1)
     assert won == -1
-    assert nodes.fold(alone.children, alone.kinds) == (nodes.LEAF, leaves[96:128])
+    assert node_of_page(alone) == (nodes.LEAF, leaves[96:128])
 
 
 def test_a_key_is_not_found_across_the_borders_of_entries() -> None:
     """A leaf hash could, byte for byte, look like another key: positions decide."""
     key = bytes(range(32))
-    leaves = entries("0")[:32] + key + entries("1")
-    assert find_entry(leaves, key) == -1
-    assert find_entry(leaves + key + bytes(32), key) == 128
-    assert find_entry(leaves, leaves[64:96]) == 64
-    assert find_entry(leaves, leaves[:32]) == 0
+    page = EMPTY_PAGE + entries("0")[:32] + key + entries("1")
+    assert find_entry(page, key) == -1
+    assert find_entry(page + key + bytes(32), key) == LEAVES_AT + 128
+    second = page[LEAVES_AT + 64 : LEAVES_AT + 96]
+    assert find_entry(page, second) == LEAVES_AT + 64
+    assert find_entry(page, bytes(32)) == LEAVES_AT
 
 
 def page_changes() -> st.SearchStrategy[list[tuple[bytes, bytes | None]]]:
@@ -316,6 +325,7 @@ def test_patching_a_page_equals_building_it(
         page = patched
         leaves = b"".join(key + model[key] for key in sorted(model))
         assert page == build_page(leaves, 1)
+        assert page_leaves(page) == leaves
         one_by_one = page
         for change in step:
             one_by_one, _ = patch_page(one_by_one, [change], 1)
@@ -396,25 +406,26 @@ def test_a_growing_tree_deepens_while_it_works() -> None:
 
 
 def test_the_cache_keeps_what_is_used_within_its_bytes() -> None:
-    cache: TwoGenerations[int, str] = TwoGenerations(100)
-    cache.put(0, "hot", 10)
+    cache: TwoGenerations[int] = TwoGenerations(100, 7)
+    cache.put(0, b"hot")
     for number in range(1, 50):
-        cache.put(number, "cold", 10)
-        assert cache.get(0) == "hot"
+        cache.put(number, b"old")
+        assert cache.get(0) == b"hot"
         assert len(cache) <= 10
     assert cache.get(1) is None
-    cache.lay_over(dict.fromkeys(range(100, 104), ("new", 10)))
-    cache.lay_over({103: ("newer", 10), 0: ("hotter", 10)})
-    assert [cache.get(number) for number in (0, 101, 103)] == ["hotter", "new", "newer"]
+    cache.lay_over(dict.fromkeys(range(100, 104), b"new"))
+    cache.lay_over({103: b"newer", 0: b""})
+    assert [cache.get(number) for number in (0, 101, 103)] == [b"", b"new", b"newer"]
     begun = cache.settle()
     next(begun)
-    cache.lay_over({103: ("newest", 10)})
+    cache.lay_over({103: b"newest"})
     assert list(begun) == []
-    assert cache.get(103) == "newest"
+    assert cache.get(103) == b"newest"
     for number in range(200, 260):
-        cache.lay_over({number: ("new", 10), 0: ("hot", 10)})
+        cache.lay_over({number: b"new", 0: b"hot"})
         list(cache.settle())
-        assert (cache.get(0), cache.get(number)) == ("hot", "new")
+        assert (cache.get(0), cache.get(number)) == (b"hot", b"new")
         assert len(cache) <= 12
+    cache.lay_over({})
     cache.clear()
     assert (len(cache), cache.get(0)) == (0, None)
