@@ -81,6 +81,11 @@ class Params:
         for step in ("propose", "prevote", "precommit"):
             if getattr(self, f"{step}_cap_ms") < getattr(self, f"{step}_base_ms"):
                 raise Malformed(f"params.{step}_cap_ms", f"is below {step}_base_ms")
+        # R17: rounds must be able to grow past what a block may take, or they fail for ever.
+        if self.propose_cap_ms <= self.precommit_cap_ms + 2 * self.execution_bound_ms:
+            raise Malformed("params.propose_cap_ms", "is not above precommit + 2·execution")
+        if min(self.prevote_cap_ms, self.precommit_cap_ms) <= self.execution_bound_ms:
+            raise Malformed("params.prevote_cap_ms", "or precommit's is not above execution")
 
     def to_wire(self) -> list[int]:
         """Return the fields in wire order, the version first."""
