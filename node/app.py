@@ -146,7 +146,13 @@ class Node:
         self.votes = VoteGossip(
             chain, self.bodies, domain, outside.clock, ConsensusOutbox(self.router), keys.signer
         )
-        wal = Wal(outside.wal_files, outside.lanes(), genesis.chain_id, genesis.hash)
+        wal = Wal(
+            outside.wal_files,
+            outside.lanes(),
+            genesis.chain_id,
+            genesis.hash,
+            outside.random_bytes,
+        )
         self.engine = Engine(
             domain,
             self.host,

@@ -99,7 +99,8 @@ class Proposing:
         included: list[Prepared] = []
         # A round that failed may have failed because its block was too much for this moment's
         # machines and links, so each further round proposes half as much.
-        count_max = max(params.block_transactions_max >> round_, SMALLEST_BLOCK)
+        whole = params.block_transactions_max
+        count_max = min(whole, max(whole >> round_, SMALLEST_BLOCK))
         room = params.block_bytes_max - BLOCK_OVERHEAD_BYTES
         for item in self._pool.ready():
             raw = item.transaction.raw
