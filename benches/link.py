@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 # One answer of the node is at most 8 MiB; a bench that waits longer than this has found a hang.
 ANSWER_TIMEOUT_S: Final = 120.0
-_RECEIVE_BYTES: Final = 1 << 20
+_RECEIVE_BYTES: Final = 1 << 16
 _LENGTH: Final = b"content-length:"
 
 
@@ -61,6 +61,10 @@ class Link:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
         self._socket.close()
 
     def exchange(self, request: bytes) -> bytes:

@@ -7,7 +7,7 @@ address would spend at once. Processes are ended by their ids, the directory is 
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import random
 import shutil
@@ -143,14 +143,19 @@ class BenchNetwork:
 
     def _end(self) -> None:
         for number in (signal.SIGTERM, signal.SIGKILL):
+            self._forget_ended()
             for pid in self._pids:
                 os.kill(pid, number)
             deadline = time.monotonic() + STOP_TIMEOUT_S
             while self._pids and time.monotonic() < deadline:
-                for pid in [pid for pid in self._pids if has_ended(pid)]:
-                    del self._pids[pid]
                 time.sleep(POLL_S)
+                self._forget_ended()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _forget_ended(self) -> None:
+        """Forget whoever has ended: the number may be somebody else's soon."""
+        for pid in [pid for pid in self._pids if has_ended(pid)]:
+            del self._pids[pid]
 
     @property
     def pids(self) -> list[int]:
@@ -205,7 +210,7 @@ class BenchNetwork:
             return time.monotonic()
         finally:
             for link in links:
-                link.__exit__(None, None, None)
+                link.close()
 
     def check(self, sent: list[int]) -> dict[str, Any]:
         """Compare all nodes and the books; `sent` is how many payments each payer made.
@@ -293,8 +298,9 @@ def process_usage(pid: int) -> Usage:
     tick = os.sysconf("SC_CLK_TCK")
     page = os.sysconf("SC_PAGE_SIZE")
     cpu_ticks = resident = 0
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for one in (str(pid), *children):
+    # The child hangs on whichever thread started it.
+    lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    for one in {str(pid), *" ".join(lists).split()}:
         fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
         cpu_ticks += int(fields[11]) + int(fields[12])
         resident += int(fields[21]) * page
@@ -304,9 +310,4 @@ def process_usage(pid: int) -> Usage:
 def percentile(values: list[float], share: float) -> float:
     """Return the smallest value that at least `share` of all do not exceed."""
     ordered = sorted(values)
-    return ordered[max(0, -(-int(len(ordered) * share * 1000) // 1000) - 1)]
-
-
-def dump(value: Any) -> bytes:
-    """Return compact JSON."""
-    return json.dumps(value, separators=(",", ":")).encode()
+    return ordered[max(0, math.ceil(round(len(ordered) * share, 6)) - 1)]
