@@ -26,6 +26,7 @@ from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.statetree.state_proof import verify_state_proof
 from clawpurse.ledger.transition import prepare
+from clawpurse.modules.kit.web.errors import ERROR_KINDS
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.messages import ConsensusKind, ProposalKind, SyncKind, TransactionKind
 from clawpurse.p2p.channels import Channel
@@ -129,6 +130,13 @@ def test_actions_and_their_costs_are_those_of_the_code() -> None:
 
 def test_codes_are_those_of_the_code() -> None:
     assert [(int(r[0]), bare(r[1])) for r in rows("### Codes")] == [(int(c), c.label) for c in Code]
+
+
+def test_errors_of_json_rpc_are_those_of_the_code() -> None:
+    table = [(int(r[0]), bare(r[1]), r[2], r[3] == "yes") for r in rows("### Errors")]
+    assert table == [
+        (code, kind.message, kind.error_class, kind.retryable) for code, kind in ERROR_KINDS.items()
+    ]
 
 
 def test_rules_are_those_of_the_code() -> None:
