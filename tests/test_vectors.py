@@ -17,6 +17,7 @@ from typing import Any
 
 import msgpack
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.envelope import unpack_message
@@ -441,3 +442,25 @@ def test_the_state_s_records_are_as_the_document_says() -> None:
     assert records["kernel", b"e" + time_ms.to_bytes(8, "big") + alice + hashed] == [1]
     assert records["assets", b"aEUR"] == [1, "EUR", 2, "Euro", None, 0]
     assert records["assets", b"c"] == [2]
+
+
+def test_a_stranger_reads_what_peers_send() -> None:
+    peers, network = VECTORS["peers"], octets(VECTORS["genesis"]["hash"])
+    frame = peers["frame"]
+    (data,) = [octets(text) for text in frame["frames"]]
+    assert data[:2] == bytes([frame["channel"], 1 | 2])
+    size, rest = int.from_bytes(data[2:4], "big"), data[4:]
+    length, kind, payload = int.from_bytes(rest[:4], "big"), rest[4], rest[5:]
+    assert size == len(rest) and length == 1 + len(payload)
+    assert (kind, payload) == (frame["kind"], octets(frame["payload"]))
+    record, cipher = octets(frame["record"]), ChaCha20Poly1305(octets(peers["sendKey"]))
+    assert int.from_bytes(record[:2], "big") == len(record) - 2
+    assert cipher.decrypt(bytes(12), record[2:], None) == data
+    preface = b"clawp2p\x00\x00\x01"
+    for message in map(octets, peers["messages"][:2]):
+        assert message[:10] == preface
+        assert int.from_bytes(message[10:12], "big") == len(message) - 12
+    version, key, places, issued, expires, signature = msgpack.unpackb(octets(peers["peerRecord"]))
+    assert key == stranger.public_key(octets(peers["secrets"]["initiatorNode"]))
+    signed = b"clawpurse/p2p/record/1" + network + stranger.pack([key, places, issued, expires])
+    assert version == 1 and stranger.signature_holds(key, signed, signature)
