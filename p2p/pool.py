@@ -24,7 +24,7 @@ from clawpurse.ledger.errors import (
 from clawpurse.p2p.address import Endpoint, PeerAddress
 from clawpurse.p2p.book import ANSWER_BYTES_MAX, AddressBook, PeerRecord, pack_records
 from clawpurse.p2p.channels import Channel
-from clawpurse.p2p.connection import Connection, fault_of
+from clawpurse.p2p.connection import Connection, dismiss, fault_of
 from clawpurse.p2p.discovery import (
     ANSWER_PERIOD_S,
     ASK_PERIOD_S,
@@ -35,6 +35,7 @@ from clawpurse.p2p.discovery import (
 )
 from clawpurse.p2p.gate import Gate
 from clawpurse.p2p.handshake import Handshake, Identity, Secured
+from clawpurse.p2p.memory import MemoryBudget
 from clawpurse.p2p.standing import Standing
 from clawpurse.p2p.transport import Transport
 
@@ -47,14 +48,11 @@ RETRY_MIN_S: Final = 0.25
 RETRY_MAX_S: Final = 30.0
 # A connection that stood so long makes the next failure the first again.
 STEADY_S: Final = 30.0
-# Longer than a ping period: a connection so silent is dead, or its peer has begun anew.
+# A connection so silent may be dead; a peer that dials anew has begun anew.
 STALE_S: Final = 15.0
 DISCOVERY_PERIOD_S: Final = 10.0
 # How often a node of which we only heard is dialled to see whether it is there.
 FEELER_PERIOD_S: Final = 120.0
-# What messages that are still arriving may hold, over all connections: a few of the largest
-# from several peers at once. Beyond it whoever holds most is disconnected.
-UNFINISHED_BYTES_MAX: Final = 128_000_000
 HANDSHAKE_RECEIVE_BYTES: Final = 4_096
 FAILED_HANDSHAKE_POINTS: Final = 2.0
 log = logging.getLogger("clawpurse.p2p")
@@ -117,6 +115,7 @@ class PeerPool:
         self._persistent = frozenset(address.node_id for address in config.persistent)
         self._connections: dict[bytes, Connection] = {}
         self._dialling: dict[bytes, None] = {}
+        self._budget: MemoryBudget[Connection] = MemoryBudget(_give_up)
         self._gate: Gate | None = None
         self._feeler_s = 0.0
         self._changed = trio.Event()
@@ -152,13 +151,17 @@ class PeerPool:
                 "nodeId": connection.node_id.hex(),
                 "address": str(connection.endpoint),
                 "direction": "outbound" if connection.outbound else "inbound",
+                "persistent": connection.node_id in self._persistent,
                 "agent": connection.agent,
                 "connectedSeconds": int(now - connection.since_s),
                 "silentSeconds": int(now - connection.last_seen_s),
                 "bytesIn": connection.bytes_in,
                 "bytesOut": connection.bytes_out,
-                "droppedIn": connection.dropped_in,
+                "messagesIn": connection.messages_in,
+                "messagesOut": connection.messages_out,
                 "queued": connection.queued,
+                "dropped": connection.dropped,
+                "score": round(self.standing.score(connection.endpoint.host), 1),
             }
             for connection in self._connections.values()
         ]
@@ -225,6 +228,7 @@ class PeerPool:
                 kind = self._judge_peer(found[0], endpoint, expected)
                 if not kind:
                     return found
+                await dismiss(stream, found[0], kind)
         except BaseException:
             await trio.aclose_forcefully(stream)
             raise
@@ -299,10 +303,10 @@ class PeerPool:
             endpoint,
             outbound=outbound,
             size_max=self._size_max,
-            grown=self._bound_unfinished,
+            budget=self._budget,
         )
         if not self._take_place(connection):
-            await trio.aclose_forcefully(stream)
+            await dismiss(stream, secured, "there is another connection to the same node")
             return
         node_id = connection.node_id
         log.info(
@@ -318,7 +322,11 @@ class PeerPool:
             self._notify()
             log.info(
                 "peer disconnected",
-                extra={"peer": node_id.hex(), "reason": connection.closed_because},
+                extra={
+                    "peer": node_id.hex(),
+                    "address": str(endpoint),
+                    "reason": connection.closed_because,
+                },
             )
 
     async def _serve_connection(self, connection: Connection) -> None:
@@ -335,11 +343,8 @@ class PeerPool:
             if fault is None:
                 raise
             self._ban(connection, fault)
-            connection.closed_because = fault
 
     def _size_max(self, channel: int, kind: int) -> int:
-        if channel == Channel.CONTROL:
-            return 0
         if channel == Channel.PEERS:
             return ANSWER_BYTES_MAX if kind == RECORDS else 0
         return self._handler.size_max(channel, kind)
@@ -349,7 +354,7 @@ class PeerPool:
 
         The one that the node with the smaller id opened stays; of two in the same direction
         the newer, because the older one's peer has given it up. A connection that has been
-        silent for longer than pings leave it is dead, and yields to any.
+        silent for long yields to any: who still has it does not dial.
         """
         held = self._connections.get(connection.node_id)
         if held is not None:
@@ -369,14 +374,6 @@ class PeerPool:
             self._on_records(connection, kind, payload)
         else:
             await self._handler.on_message(connection.node_id, channel, kind, payload)
-
-    def _bound_unfinished(self, grown: Connection) -> None:
-        """Disconnect whoever holds most when unfinished messages hold too much together."""
-        if not grown.unfinished_bytes:
-            return
-        held = sorted(self._connections.values(), key=lambda c: c.unfinished_bytes)
-        if sum([connection.unfinished_bytes for connection in held]) > UNFINISHED_BYTES_MAX:
-            held[-1].close("holds too much memory with messages that it does not finish")
 
     def _ban(self, connection: Connection, reason: str) -> None:
         banned = self.standing.ban(connection.node_id, connection.endpoint.host, reason)
@@ -468,7 +465,7 @@ class PeerPool:
         if found is not None:
             stream, _, secured, _ = found
             self._discovery.reached(secured.node_id)
-            await trio.aclose_forcefully(stream)
+            await dismiss(stream, secured, "it was only asked whether it is there")
 
     # -- peer exchange
 
@@ -498,3 +495,7 @@ class PeerPool:
                 self._discovery.reached(node_id)
         if has_grown:
             self._notify()
+
+
+def _give_up(connection: Connection) -> None:
+    connection.close("too much memory is held for peers, and for this one most")

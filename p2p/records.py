@@ -20,8 +20,9 @@ from clawpurse.p2p.noise import TAG_BYTES, nonce_bytes, rekeyed
 
 RECORD_BYTES_MAX: Final = 65_535
 PLAIN_BYTES_MAX: Final = RECORD_BYTES_MAX - TAG_BYTES
-# Small enough that a vote never waits long behind a block on the same wire.
-FRAME_BYTES_MAX: Final = 32_768
+# Small enough that a vote never waits long behind a block on the same wire; two of them and
+# their heads fill one record.
+FRAME_BYTES_MAX: Final = 32_752
 # Of a frame that is not its message's last: a message in crumbs costs its receiver far more
 # than its sender.
 FRAME_BYTES_MIN: Final = 16_384
@@ -31,6 +32,10 @@ FLAG_START: Final = 1
 FLAG_END: Final = 2
 # The cipher is safe for far more; a million records bounds what one leaked key reveals.
 REKEY_RECORDS: Final = 1 << 20
+
+
+class Tampered(ProtocolViolation):
+    """A record whose tag does not fit. Whoever is on the path can cause it: never a ban."""
 
 
 class RecordCipher:
@@ -60,12 +65,12 @@ class RecordCipher:
         return len(sealed).to_bytes(2, "big") + sealed
 
     def open(self, sealed: bytes) -> bytes:
-        """Return a record's content. Raises `ProtocolViolation` if it was tampered with."""
+        """Return a record's content. Raises `Tampered` if it is not what was sealed, in order."""
         cipher, nonce = self._next()
         try:
             return cipher.decrypt(nonce, sealed, None)
         except InvalidTag:
-            raise ProtocolViolation("a record does not decrypt") from None
+            raise Tampered("a record does not decrypt") from None
 
 
 class RecordReader:
@@ -73,24 +78,27 @@ class RecordReader:
 
     def __init__(self, cipher: RecordCipher, data: bytes = b"") -> None:
         self._cipher = cipher
-        self._buffer = bytearray(data)
+        self._rest = data
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take received bytes; return the content of every record that is complete."""
-        buffer = self._buffer
-        buffer += data
+        """Take received bytes; return the content of every record that is complete.
+
+        Less than one record is kept between calls. Raises `ProtocolViolation`.
+        """
+        if self._rest:
+            data = self._rest + data
         opened: list[bytes] = []
         place = 0
-        while len(buffer) - place >= 2:
-            size = int.from_bytes(buffer[place : place + 2], "big")
+        while len(data) - place >= 2:
+            size = int.from_bytes(data[place : place + 2], "big")
             if size <= TAG_BYTES:
-                raise ProtocolViolation("a record is empty")
+                raise Tampered("a record is empty")  # Lengths travel in clear.
             end = place + 2 + size
-            if len(buffer) < end:
+            if len(data) < end:
                 break
-            opened.append(self._cipher.open(bytes(buffer[place + 2 : end])))
+            opened.append(self._cipher.open(data[place + 2 : end]))
             place = end
-        del buffer[:place]
+        self._rest = data[place:]
         return opened
 
 
@@ -119,11 +127,17 @@ class MessageReader:
     """Puts messages together from frames; one unfinished message per channel.
 
     `size_max(channel, kind)` bounds a payload, and raises `ProtocolViolation` for a channel or
-    kind that does not exist. `unfinished_bytes` is what incomplete messages hold now.
+    kind that does not exist. `begins(channel, size)` is told of each message before any of it
+    is kept, and raises `ProtocolViolation` when it is one too many.
     """
 
-    def __init__(self, size_max: Callable[[int, int], int]) -> None:
+    def __init__(
+        self,
+        size_max: Callable[[int, int], int],
+        begins: Callable[[int, int], None] = lambda _channel, _size: None,
+    ) -> None:
         self._size_max = size_max
+        self._begins = begins
         self._open: dict[int, tuple[int, int, bytearray]] = {}
 
     @property
@@ -172,4 +186,5 @@ class MessageReader:
         total, kind = int.from_bytes(data[:4], "big") - 1, data[4]
         if not 0 <= total <= self._size_max(channel, kind):
             raise ProtocolViolation(f"a message of kind {channel}/{kind} claims {total} bytes")
+        self._begins(channel, total)
         return kind, total, data[MESSAGE_HEAD_BYTES:]

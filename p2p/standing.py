@@ -94,14 +94,20 @@ class Standing:
     def annoy(self, host: str, points: float, reason: str) -> None:
         """Add to an address's score; enough of it is a ban."""
         key, now = ban_key(host), self._now_ms()
-        score, at = self._scores.pop(key, (0.0, now))
-        score = score * 0.5 ** (max(0, now - at) / 1000 / SCORE_HALF_LIFE_S) + points
+        score = self.score(host) + points
+        self._scores.pop(key, None)
         if score >= SCORE_BAN:
             self.ban(None, host, reason)
             return
         self._scores[key] = (score, now)
         while len(self._scores) > SCORES_MAX:
             del self._scores[next(iter(self._scores))]
+
+    def score(self, host: str) -> float:
+        """Return how annoying an address is now: 0 is spotless, `SCORE_BAN` is banned."""
+        score, at = self._scores.get(ban_key(host), (0.0, 0))
+        passed_s = max(0, self._now_ms() - at) / 1000
+        return float(score * 0.5 ** (passed_s / SCORE_HALF_LIFE_S))
 
     def bans(self) -> list[Ban]:
         """Return the bans in force."""

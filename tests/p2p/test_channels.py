@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawpurse.p2p.channels import (
+    MESSAGE_COST,
     POLICIES,
     TURN_BYTES_MAX,
     Channel,
@@ -22,6 +23,10 @@ def drain(queues: OutQueues) -> list[list[Message]]:
     turns = []
     while queues:
         turns.append([m for frame in queues.turn() for m in reader.feed(frame)])
+        for message in turns[-1]:
+            if message.channel != Channel.CONTROL:
+                cost = len(message.payload) + MESSAGE_COST
+                assert queues.give_back(Channel(message.channel), cost)
     return turns
 
 

@@ -13,18 +13,18 @@ from clawpurse.ledger.errors import Malformed, ProtocolViolation
 from clawpurse.p2p.address import Endpoint
 from clawpurse.p2p.channels import POLICIES, Channel
 from clawpurse.p2p.connection import (
-    FLOOD_S,
+    ANSWER_TIMEOUT_S,
+    IDLE_S,
     PING,
-    PING_PERIOD_S,
     PONG,
-    SILENCE_MAX_S,
+    WATCH_PERIOD_S,
     WRITE_TIMEOUT_S,
     Connection,
     fault_of,
 )
 from clawpurse.p2p.handshake import Secured
+from clawpurse.p2p.memory import MemoryBudget
 from clawpurse.p2p.records import (
-    FRAME_BYTES_MIN,
     PLAIN_BYTES_MAX,
     Message,
     MessageReader,
@@ -88,10 +88,7 @@ class Bench:
         self,
         consume: Callable[[Connection, Channel, int, bytes], Awaitable[None]] | None = None,
         window: int | None = None,
-        grown: Callable[[Connection], None] = lambda _: None,
     ) -> None:
-        near: trio.abc.Stream
-        far: trio.abc.Stream
         if window is None:
             near, far = trio.testing.memory_stream_pair()
         else:
@@ -105,7 +102,7 @@ class Bench:
             Endpoint("10.0.0.1", 1),
             outbound=False,
             size_max=size_max,
-            grown=grown,
+            budget=MemoryBudget(lambda held: held.close("too much memory")),
         )
         self.consume = consume
         self.ended = trio.Event()
@@ -184,8 +181,8 @@ async def test_a_slow_consumer_of_one_channel_never_stops_the_others(
     await bench.far.say(Channel.CONSENSUS, 1, b"vote")
     await trio.testing.wait_all_tasks_blocked()
     assert (Channel.CONSENSUS, 1, b"vote") in bench.got
-    # What found no room was dropped and counted; nothing grew without bound.
-    assert bench.connection.dropped_in > 1_000
+    # What waits is kept, and it is no more than the channel's window.
+    assert bench.connection.held_bytes == 2_000
     bench.connection.close("done")
 
 
@@ -204,7 +201,7 @@ async def test_an_overfull_vote_inbox_slows_the_peer_and_drops_nothing(
     assert len(bench.got) == 1
     gate.set()
     await trio.testing.wait_all_tasks_blocked()
-    assert len(bench.got) == 1_000 and bench.connection.dropped_in == 0
+    assert len(bench.got) == 1_000
     bench.connection.close("done")
 
 
@@ -212,32 +209,40 @@ async def test_an_overfull_vote_inbox_slows_the_peer_and_drops_nothing(
 async def test_a_flood_on_any_channel_ends_the_connection(
     channel: Channel, autojump_clock: trio.abc.Clock, nursery: trio.Nursery
 ) -> None:
-    """Beyond ten seconds' worth ahead of its rate nobody is merely in a hurry."""
-    bench = Bench()
+    """Honest peers wait for their window; who does not is stopped before memory fills."""
+
+    async def consume(_: Connection, channel: Channel, kind: int, payload: bytes) -> None:
+        await trio.sleep_forever()
+
+    bench = Bench(consume)
     nursery.start_soon(bench.run)
-    rate = POLICIES[channel].messages_per_s
-    allowed = int(rate * FLOOD_S)
-    for _ in range(0, 2 * allowed, 500):
-        if bench.ended.is_set():
-            break
-        await bench.far.say(channel, 1, b"", times=500)
+    window = POLICIES[channel].window_bytes
+    for _ in range(0, 2 * window, 10 * 60_000):
+        if not bench.ended.is_set():
+            await bench.far.say(channel, 1, bytes(60_000), times=10)
+            assert bench.connection.held_bytes <= window
         await trio.testing.wait_all_tasks_blocked()
     with trio.fail_after(1):
         await bench.ended.wait()
-    assert bench.fault == f"floods the {channel.name.lower()} channel"
+    assert bench.fault == f"sends more on channel {int(channel)} than its window"
 
 
 async def test_bytes_are_rationed_like_messages(
     autojump_clock: trio.abc.Clock, nursery: trio.Nursery
 ) -> None:
+    """Whoever sends faster than the channel's rate is taken at the rate, and not blamed."""
     bench = Bench()
     nursery.start_soon(bench.run)
-    for _ in range(60):
-        if bench.ended.is_set():
-            break
-        await bench.far.say(Channel.PEERS, 1, bytes(60_000))
-        await trio.testing.wait_all_tasks_blocked()
-    assert bench.fault == "floods the peers channel"
+    began = trio.current_time()
+    policy = POLICIES[Channel.EVIDENCE]
+    for _ in range(25):
+        await bench.far.say(Channel.EVIDENCE, 1, bytes(policy.bytes_per_s // 10))
+        await trio.sleep(0.01)
+    while len(bench.got) < 25:
+        await trio.sleep(0.01)
+    assert trio.current_time() - began >= 0.4
+    assert not bench.ended.is_set()
+    bench.connection.close("done")
 
 
 async def test_a_peer_within_its_rate_is_never_blamed(
@@ -249,7 +254,7 @@ async def test_a_peer_within_its_rate_is_never_blamed(
     for _ in range(120):
         await bench.far.say(Channel.PEERS, 1, b"", times=4)
         await trio.sleep(1)
-    assert not bench.ended.is_set() and bench.connection.dropped_in == 0
+    assert not bench.ended.is_set() and len(bench.got) == 480
     bench.connection.close("done")
 
 
@@ -285,7 +290,8 @@ async def test_garbage_after_the_handshake_ends_it(
     await bench.far.stream.send_all(bytes(range(256)) * 300)
     with trio.fail_after(1):
         await bench.ended.wait()
-    assert bench.fault is not None
+    # Whoever is on the path can cause this, so it is no reason for a ban.
+    assert bench.fault is None and bench.connection.closed_because == "a record is empty"
 
 
 async def test_what_a_consumer_refuses_is_the_peer_s_fault(
@@ -337,7 +343,7 @@ async def test_a_half_open_connection_is_given_up(
     nursery.start_soon(bench.run)
     await bench.ended.wait()
     assert bench.connection.closed_because == "silent"
-    assert trio.current_time() - began <= SILENCE_MAX_S + 2 * PING_PERIOD_S
+    assert trio.current_time() - began <= IDLE_S + ANSWER_TIMEOUT_S + 2 * WATCH_PERIOD_S
 
 
 async def test_pings_are_answered_and_keep_a_quiet_connection(
@@ -348,7 +354,7 @@ async def test_pings_are_answered_and_keep_a_quiet_connection(
     nursery.start_soon(bench.far.read)
     for _ in range(20):
         await bench.far.say(Channel.CONTROL, PING)
-        await trio.sleep(PING_PERIOD_S)
+        await trio.sleep(IDLE_S + 2 * WATCH_PERIOD_S)
     assert not bench.ended.is_set()
     kinds = [m.kind for m in bench.far.got if m.channel == Channel.CONTROL]
     assert kinds.count(PONG) == 20 and kinds.count(PING) >= 18
@@ -379,28 +385,12 @@ async def test_a_full_vote_queue_disconnects_and_a_full_transaction_queue_drops(
         bench.connection.send(Channel.TRANSACTIONS, 1, b"tx")
         for _ in range(policy.queue_messages_max + 10)
     ]
-    assert sent.count(False) == 10
-    assert not bench.ended.is_set()
+    assert sent.count(False) == 10 and not bench.connection.closed_because
     while bench.connection.send(Channel.CONSENSUS, 1, b"vote"):
         pass
     assert bench.connection.closed_because == "too slow: its consensus queue is full"
     with trio.fail_after(1):
         await bench.ended.wait()
-
-
-async def test_unfinished_messages_are_reported_after_each_read(
-    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
-) -> None:
-    """The pool closes whoever hoards memory with messages that never end."""
-    seen: list[int] = []
-    bench = Bench(grown=lambda c: seen.append(c.unfinished_bytes))
-    nursery.start_soon(bench.run)
-    begun = b"\x05\x01" + FRAME_BYTES_MIN.to_bytes(2, "big")
-    begun += (4_000_000).to_bytes(4, "big") + b"\x01" + bytes(FRAME_BYTES_MIN - 5)
-    await bench.far.frames([begun])
-    await trio.testing.wait_all_tasks_blocked()
-    assert seen[-1] == FRAME_BYTES_MIN - 5
-    bench.connection.close("done")
 
 
 async def test_the_first_reason_is_the_one_that_is_told(

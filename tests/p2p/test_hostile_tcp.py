@@ -17,7 +17,6 @@ import trio
 
 from clawpurse.p2p.address import Endpoint, PeerAddress
 from clawpurse.p2p.channels import POLICIES, Channel
-from clawpurse.p2p.connection import FLOOD_S
 from clawpurse.p2p.gate import UNAUTHENTICATED_MAX
 from clawpurse.p2p.handshake import Handshake
 from clawpurse.p2p.pool import HANDSHAKE_TIMEOUT_S
@@ -162,14 +161,13 @@ def sealed(cipher: RecordCipher, frames: list[bytes]) -> bytes:
 
 
 async def flood(target: Peer, number: int, channel: Channel) -> None:
-    """Messages far beyond the channel's rate, until we are thrown out."""
+    """Messages far beyond the channel's window, until we are thrown out."""
     stream, cipher = await authenticated(target, number)
-    count = int(POLICIES[channel].messages_per_s * FLOOD_S)
-    batch = frame_message(channel, 2, b"x") * 500
+    batch = frame_message(channel, 2, bytes(30_000)) * 20
     async with stream:
         with trio.fail_after(30):
             try:
-                for _ in range(0, 4 * count, 500):
+                for _ in range(0, 20 * POLICIES[channel].window_bytes, 600_000):
                     await stream.send_all(sealed(cipher, batch))
             except trio.BrokenResourceError:
                 return
@@ -251,7 +249,7 @@ async def test_authenticated_floods_are_thrown_out_by_name(
     nursery.start_soon(talk)
     before_mb = resident_mb()
     with caplog.at_level(logging.WARNING, "clawpurse.p2p"):
-        for number, channel in enumerate((Channel.PEERS, Channel.SYNC), 70):
+        for number, channel in enumerate((Channel.EVIDENCE, Channel.SYNC), 70):
             await flood(a, number, channel)
         await lie_about_sizes(a, 80)
         await until(lambda: len(a.standing.bans()) == 3, 5)
@@ -260,8 +258,8 @@ async def test_authenticated_floods_are_thrown_out_by_name(
     assert linked(a, b)
     assert resident_mb() - before_mb < GROWTH_MB_MAX
     said = {vars(line)["peer"]: vars(line)["reason"] for line in caplog.records}
-    assert said[identity(70).node_id.hex()] == "floods the peers channel"
-    assert said[identity(71).node_id.hex()] == "floods the sync channel"
+    assert said[identity(70).node_id.hex()] == "sends more on channel 3 than its window"
+    assert said[identity(71).node_id.hex()] == "sends more on channel 5 than its window"
     assert "claims" in said[identity(80).node_id.hex()]
     nursery.cancel_scope.cancel()
 

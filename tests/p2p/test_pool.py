@@ -116,7 +116,7 @@ async def test_lost_peers_are_found_again(
         await until(lambda: not b.pool.ids(), 5)
         a = await world.peer(1)
         # Pauses begin small again after a steady connection.
-        await until(b.pool.ids, 3)
+        await until(lambda: b.pool.ids(), 3)
     await world.stop(a)
     await trio.sleep(600)
     a = await world.peer(1)
@@ -227,6 +227,7 @@ async def test_a_liar_is_banned_by_key_and_address_and_stays_so_over_restarts(
     }
     saved = {"book": victim.book.export(), "bans": victim.standing.export()}
     await world.stop(victim)
+    await world.stop(liar)
     victim = await world.peer(1, saved=json.loads(json.dumps(saved)))
     # Same key from elsewhere, another key from the same place: neither gets in.
     elsewhere = await world.peer(3, victim, host="198.51.100.7")
@@ -314,18 +315,18 @@ async def test_who_hoards_memory_with_unfinished_messages_is_closed(
     autojump_clock: trio.abc.Clock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each may hold one message a channel; all together only so much."""
-    monkeypatch.setattr(pool_file, "UNFINISHED_BYTES_MAX", 300_000)
     world = World(nursery)
     a = await world.peer(1)
+    monkeypatch.setattr(a.pool._budget, "_bytes_max", 300_000)
     honest, hoarder = await world.peer(2, a), await world.peer(3, a)
     await until(lambda: linked(a, honest) and linked(a, hoarder), 10)
-    queues = hoarder.connection(a)._queues
+    frames = hoarder.connection(a)._queues._queues[Channel.SYNC].frames
     head = SIZE_MAX.to_bytes(4, "big") + b"\x01"
-    queues._frames[Channel.SYNC].append(
+    frames.append(
         b"\x05\x01" + FRAME_BYTES_MAX.to_bytes(2, "big") + head + bytes(FRAME_BYTES_MAX - 5)
     )
     more = b"\x05\x00" + FRAME_BYTES_MAX.to_bytes(2, "big") + bytes(FRAME_BYTES_MAX)
-    queues._frames[Channel.SYNC].extend([more] * 20)
+    frames.extend([more] * 20)
     held = a.connection(hoarder)
     hoarder.connection(a).send(Channel.CONSENSUS, 1, b"wake up")
     await until(lambda: held.closed_because, 10)
