@@ -6,7 +6,6 @@ import io
 from collections.abc import Mapping
 from typing import Any, Final
 
-import segno
 import trio
 
 from clawpurse.cli.session import Session
@@ -155,6 +154,9 @@ def receive(session: Session, name: str | None) -> None:
         return
     session.out.line(text)
     if session.out.live:
+        # 50 ms that no other command needs.
+        import segno
+
         picture = io.StringIO()
         # Upper case makes a smaller code; addresses are read in either.
         segno.make(text.upper(), micro=False).terminal(picture, compact=True)

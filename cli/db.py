@@ -64,8 +64,9 @@ def check(session: Session, root: Path) -> None:
         return
     for problem in problems[:_SHOWN_MAX]:
         session.out.note(f"{session.out.mark(FAILED)} {problem}")
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     raise OperatorError(
-        f"{len(problems)} problems in {home.chain}; the first: {problems[0]}",
+        f"{count} in {home.chain}; the first: {problems[0]}",
         "",
         f"move {home.data} away and start: the node fetches the chain from its peers",
     )

@@ -258,9 +258,9 @@ def _node_keys(
         try:
             seed = home.read_seed(file)
         except OperatorError as err:
-            fix = (
-                err.next_command if "doctor" not in err.next_command else "restore it from a backup"
-            )
+            fix = err.next_command
+            if fix == "clawpurse doctor":
+                fix = "restore it from a backup"
             yield Finding(FAILED, check, err.what, fix)
             return
     if not config.authority:

@@ -81,6 +81,15 @@ class FakeNode:
             "testNetwork": True,
         }
 
+    def consensus_getState(self, _params: dict[str, Any]) -> Any:
+        return {"height": self.chain.height + 1, "round": 0, "signing": True}
+
+    def mempool_getStatus(self, _params: dict[str, Any]) -> Any:
+        return {"transactions": 2, "gaps": 1}
+
+    def node_getInfo(self, _params: dict[str, Any]) -> Any:
+        return {"name": "authority-1", "isAuthority": True, "signing": True}
+
     def chain_getParameters(self, _params: dict[str, Any]) -> Any:
         return {"parameters": {"fee_min": self.chain.genesis.params.fee_min}}
 
