@@ -41,6 +41,8 @@ class ConsensusHost:
         self._on_committed = on_committed
         self._newest: Executed | None = None
         self.commit_count = 0
+        # Tells whether a height is decided already; set by the owner of block sync.
+        self.knows_decided: Callable[[int], bool] = lambda _height: False
 
     @property
     def height(self) -> int:
@@ -49,12 +51,12 @@ class ConsensusHost:
 
     def start_height(self, own_key: bytes | None) -> StartHeight:
         """Return the terms of the next height."""
-        authorities = self._chain.authorities
+        authorities, height = self._chain.authorities, self._chain.height + 1
         return StartHeight(
-            self._chain.height + 1,
+            height,
             authorities,
             authorities,
-            own_key,
+            None if self.knows_decided(height) else own_key,
             TimeoutParams.of(self._chain.params),
         )
 
