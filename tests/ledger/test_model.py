@@ -321,6 +321,6 @@ def test_any_sequence_of_payments_leaves_the_books_of_the_naive_ledger(
         st.tuples(st.sampled_from([1, 5_000, 15_000]), st.lists(orders, max_size=12)), max_size=12
     )
 )
-@settings(max_examples=3_000)
+@settings(max_examples=1_500)
 def test_long_sequences_do_too(steps: list[tuple[int, list[Order]]]) -> None:
     run(steps)
