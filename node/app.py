@@ -14,13 +14,16 @@ from typing import Final, NamedTuple
 import trio
 
 from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.errors import BadSignature, Malformed
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.store.index import locate_transaction
 from clawpurse.ledger.store.kv import KeyValue
 from clawpurse.ledger.store.state import StateLimits
+from clawpurse.ledger.transactions import LANE_COUNT
 from clawpurse.modules.faucet.service import Faucet
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.limits import Limits
+from clawpurse.modules.kit.web.server import open_listeners
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.bodies import Bodies
 from clawpurse.node.care import Care
@@ -38,7 +41,7 @@ from clawpurse.node.mempool import Mempool, PoolLimits
 from clawpurse.node.messages import ProposalKind, SyncKind, TransactionKind
 from clawpurse.node.metrics import Metrics
 from clawpurse.node.network import ChannelOutbox, ConsensusOutbox, NetworkView, Router
-from clawpurse.node.ports import Ports
+from clawpurse.node.ports import Listen, Ports
 from clawpurse.node.proposing import Proposing
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.signer import Signer
@@ -60,7 +63,7 @@ class Outside:
     """What of the world a node needs; simulation hands in twins.
 
     `verifier_runs` is the verifier's own task, if it has one. `keep_peers` stores the address
-    book and bans (JSON values) and may do nothing.
+    book and bans (JSON values) and may do nothing. `listen` opens the HTTP ports.
     """
 
     store: KeyValue
@@ -75,6 +78,7 @@ class Outside:
     keep_peers: Callable[[dict[str, object]], None]
     saved_peers: dict[str, object]
     free_disk_mb: Callable[[], int]
+    listen: Listen = open_listeners
 
 
 class Keys(NamedTuple):
@@ -163,8 +167,10 @@ class Node:
             on_rejected=self.router.rejected,
         )
         self.votes.attach(self.engine)
+        self.bodies.needed = lambda: self.engine.machine.live_blocks
         outbox = ChannelOutbox[SyncKind](self.router, Channel.SYNC)
         self.sync = BlockSync(chain, self.engine, self.bodies, domain, outbox)
+        self.host.knows_decided = self.sync.knows_decided
 
     def _build_intake(self) -> None:
         """Journal, intake, gossip: how transactions come in and spread."""
@@ -225,7 +231,10 @@ class Node:
             health=self.care.problems,
         )
         refusals = RefusalLog()
-        self.ports = Ports(self.services, keys.admin_token, refusals, Limits(), self.metrics)
+        limits = Limits(connections_max=config.rpc_connections_max)
+        self.ports = Ports(
+            self.services, keys.admin_token, refusals, limits, self.metrics, outside.listen
+        )
 
     def _build_peers(self, genesis: Genesis, keys: Keys, pool_config: PoolConfig) -> PeerPool:
         outside = self.outside
@@ -268,8 +277,16 @@ class Node:
             next_sequence=self.next_sequence,
             submit=submit,
             now_ms=self.outside.clock.now_ms,
-            lane_start=self.peers.node_id[0],
+            lanes=self._faucet_lanes(),
         )
+
+    def _faucet_lanes(self) -> list[int]:
+        """Return lanes that no other authority pays from; followers share the upper half."""
+        half, authorities = LANE_COUNT // 2, list(self.chain.authorities)
+        if self.own_key not in authorities:
+            first = self.peers.node_id[0]
+            return [half + (first + step) % half for step in range(half)]
+        return list(range(authorities.index(self.own_key) % half, half, len(authorities)))
 
     def next_sequence(self, account: bytes, lane: int) -> int:
         """Return the next sequence of a lane, pooled transactions counted."""
@@ -286,7 +303,11 @@ class Node:
         self.engine.work_available()
 
     def _rejected(self, peer: bytes, error: Failure) -> None:
-        self.peers.punish(peer, f"bad transaction: {error}")
+        # A newer version's actions and formats reach us from honest peers too.
+        if isinstance(error, BadSignature) or (
+            isinstance(error, Malformed) and not error.field.endswith(".version")
+        ):
+            self.peers.punish(peer, f"bad transaction: {error}")
 
     def _committed(self, executed: Executed, settled: list[bytes]) -> None:
         included = [item.transaction.tx_id for item in executed.prepared]

@@ -49,7 +49,7 @@ class NodeConfig(BaseModel):
     mempool_per_sender_max: int = Field(5_000, ge=1)
     tree_cache_mb: int = Field(256, ge=8)
     value_cache_mb: int = Field(64, ge=1)
-    rpc_connections_max: int = Field(1_000, ge=1)
+    rpc_connections_max: int = Field(2_048, ge=1)
     rpc_cost_per_second: int = Field(100_000, ge=100)
 
     @field_validator("p2p_listen", "rpc_listen", "metrics_listen")

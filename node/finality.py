@@ -39,18 +39,19 @@ class Finality:
         if event is not None:
             event.set()
 
-    async def wait_transaction(self, tx_id: bytes) -> None:
-        """Return when something about a transaction became final. Cancellable.
+    async def wait_transaction(self, tx_id: bytes) -> bool:
+        """Return True when something about a transaction became final. Cancellable.
 
-        Returns at once when too many wait already: the caller then answers "pending".
+        Returns False at once when too many wait already: the caller then answers "pending".
         """
         event = self._by_tx.get(tx_id)
         if event is None:
             if len(self._by_tx) >= WAITERS_MAX:
-                return
+                return False
             event = self._by_tx[tx_id] = trio.Event()
         try:
             await event.wait()
+            return True
         finally:
             # The last to leave an event that never came removes it.
             if not event.is_set() and event.statistics().tasks_waiting == 0:

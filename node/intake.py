@@ -87,9 +87,10 @@ OnRejected = Callable[[bytes, Failure], None]
 class _Call:
     """A caller who waits for the results of some transactions."""
 
-    __slots__ = ("done", "left", "results")
+    __slots__ = ("done", "durable", "left", "results")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, *, durable: bool) -> None:
+        self.durable = durable
         self.results: list[Result | None] = [None] * count
         self.left = count
         self.done = trio.Event()
@@ -193,22 +194,22 @@ class Intake:
 
     # -- entries
 
-    async def submit(self, raw: bytes) -> Outcome:
-        """Take a caller's transaction in; returns when it is pooled and journalled.
+    async def submit(self, raw: bytes, *, durable: bool = True) -> Outcome:
+        """Take a caller's transaction in; returns when it is pooled and, if `durable`, journalled.
 
         Raises `Malformed`, `BadSignature` or `Refused` (POOL_FULL also when too many wait to be
         checked). A cancelled call may still end in acceptance: ask by tx id or key.
         """
-        result = (await self.submit_many([raw]))[0]
+        result = (await self.submit_many([raw], durable=durable))[0]
         if not isinstance(result, Outcome):
             raise result
         return result
 
-    async def submit_many(self, raws: Sequence[bytes]) -> list[Result]:
+    async def submit_many(self, raws: Sequence[bytes], *, durable: bool = True) -> list[Result]:
         """As `submit` for several, in their order; errors stand in the place of outcomes."""
         if not raws:
             return []
-        call = _Call(len(raws))
+        call = _Call(len(raws), durable=durable)
         for index, raw in enumerate(raws):
             job = self._jobs.get(raw)
             if job is None:
@@ -442,6 +443,9 @@ class Intake:
 
     def _promise(self, job: _Job, pooled: Prepared, outcome: Outcome) -> None:
         """Have the journal hold what a caller waits for; nobody else needs to wait for it."""
+        for waiter in [waiter for waiter in job.waiters if not waiter[0].durable]:
+            job.waiters.remove(waiter)
+            waiter[0].set(waiter[1], outcome)
         if not job.waiters:
             self._leave(job, outcome)
             return

@@ -189,6 +189,24 @@ class Mempool:
         entries = [entry for lane in lanes for _, entry in sorted(lane.entries.items())]
         return [(entry.prepared, entry.ready) for entry in entries]
 
+    def by_key(self, sender: bytes, key: bytes) -> Prepared | None:
+        """Return a sender's pooled transaction with an idempotency key."""
+        found = self._senders.get(sender)
+        entry = None if found is None else found.keys.get(key)
+        return None if entry is None else entry.prepared
+
+    def lane(self, sender: bytes, lane: int, start: int, limit: int) -> list[Prepared]:
+        """Return up to `limit` of a lane's transactions from sequence `start` on, without gaps."""
+        found = self._senders.get(sender)
+        known = None if found is None else found.lanes.get(lane)
+        listed: list[Prepared] = []
+        while known is not None and len(listed) < limit:
+            entry = known.entries.get(start + len(listed))
+            if entry is None:
+                break
+            listed.append(entry.prepared)
+        return listed
+
     def next_sequence(self, sender: bytes, lane: int) -> int | None:
         """Return the first sequence of a lane that nobody uses; None: none of it is pooled."""
         found = self._senders.get(sender)

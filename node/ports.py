@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import trio
 
-from clawpurse.ledger.errors import OperatorError
+from clawpurse.ledger.errors import OperatorError, StorageFault
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.server import WebServer, open_listeners
 from clawpurse.node.metrics import Metrics
 from clawpurse.node.rpc.server import build_metrics_app, build_rpc_app
 from clawpurse.node.rpc.services import Services
+
+Listen = Callable[[str, int], Awaitable[Sequence[trio.abc.Listener[trio.abc.Stream]]]]
 
 
 class Ports:
@@ -26,12 +29,17 @@ class Ports:
         refusals: RefusalLog,
         limits: Limits,
         metrics: Metrics,
+        listen: Listen = open_listeners,
     ) -> None:
+        """`listen(host, port)` opens listeners; a simulation's opens none."""
+        self._listen = listen
         config, clock = services.config, services.clock
         self._addresses = (config.rpc_address, config.metrics_address)
         self.refusals: Final = refusals
+        self._fault: StorageFault | None = None
+        self._broken = trio.Event()
         self.rpc: Final = WebServer(
-            build_rpc_app(services, token, refusals, limits, metrics),
+            build_rpc_app(services, token, refusals, limits, metrics, self._on_fault),
             log=refusals,
             limits=limits,
             wall_time_s=lambda: clock.now_ms() / 1000,
@@ -41,29 +49,50 @@ class Ports:
         )
         self._ended = trio.Event()
 
+    def _on_fault(self, error: BaseException) -> None:
+        """Note that a read found the database damaged; other faults end their call only."""
+        if isinstance(error, StorageFault):
+            self._fault = error
+            self._broken.set()
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen on both. Raises `OperatorError` when a port is taken."""
-        rpc, metrics = [await _listen(*address) for address in self._addresses]
+        """Listen on both. Raises `OperatorError` when a port is taken, and `StorageFault` when
+        a call met damage: what cannot be read must not be built upon.
+        """
+        rpc = await self._open(*self._addresses[0])
         try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(self.rpc.run, rpc)
-                await nursery.start(self.metrics.run, metrics)
-                task_status.started()
+            metrics = await self._open(*self._addresses[1])
+        except OperatorError:
+            for listener in rpc:
+                await listener.aclose()
+            raise
+        try:
+            async with trio.open_nursery() as watch:
+                watch.start_soon(self._end_when_broken)
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(self.rpc.run, rpc)
+                    await nursery.start(self.metrics.run, metrics)
+                    task_status.started()
+                watch.cancel_scope.cancel()
         finally:
             self._ended.set()
+
+    async def _open(self, host: str, port: int) -> Sequence[trio.abc.Listener[trio.abc.Stream]]:
+        try:
+            return await self._listen(host, port)
+        except OSError as err:
+            raise port_error(port, err) from err
+
+    async def _end_when_broken(self) -> None:
+        await self._broken.wait()
+        assert self._fault is not None
+        raise self._fault
 
     async def stop(self) -> None:
         """Stop accepting, let requests under way finish (bounded), return when they have."""
         self.rpc.stop()
         self.metrics.stop()
         await self._ended.wait()
-
-
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
-    try:
-        return await open_listeners(host, port)
-    except OSError as err:
-        raise port_error(port, err) from err
 
 
 def port_error(port: int, err: OSError) -> OperatorError:

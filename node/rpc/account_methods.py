@@ -8,32 +8,22 @@ import trio
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.blocks import Event, Receipt
-from clawpurse.ledger.errors import Bug, NotFound
+from clawpurse.ledger.errors import NotFound
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.records import Account as AccountRecord
 from clawpurse.ledger.kernel.records import account_key
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import Overlay, StateReader
-from clawpurse.ledger.rules import time_text
+from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.store.index import account_history
-from clawpurse.ledger.transactions import LANE_COUNT, decode_transaction
+from clawpurse.ledger.transactions import LANE_COUNT
 from clawpurse.modules.assets.chain import list_assets
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc.finals import final_transaction
+from clawpurse.node.rpc.past import AtHeight, state_after
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import (
-    Account,
-    Height,
-    Limit,
-    code_label,
-    event_json,
-    hex_of,
-    parse_position,
-    position_text,
-    reason_of,
-    transaction_json,
-)
+from clawpurse.node.rpc.values import Account, Limit, hex_of, parse_position, position_text
 
 # Balances of so many assets are looked up in one answer, one seek each.
 ASSETS_LISTED_MAX: Final = 256
@@ -50,7 +40,7 @@ class AccountAtParams(Params):
     """Parameters that name an account, at a height within kept history."""
 
     account: Account = Field(description="The account, claw1…")
-    at_height: Height | None = Field(None, description="After which block; default the newest")
+    at_height: AtHeight = None
 
 
 class SequenceParams(Params):
@@ -122,7 +112,8 @@ class AccountMethods:
 
     def get(self, params: AccountAtParams, _context: Context) -> Json:
         """account_get."""
-        data = self._read(params.at_height, KERNEL, account_key(params.account))
+        with state_after(self._services, params.at_height) as (state, height):
+            data = state.get(KERNEL, account_key(params.account))
         if data is None:
             raise NotFound(account_text(params.account))
         record = AccountRecord.unpack(data)
@@ -144,54 +135,14 @@ class AccountMethods:
             },
             "idempotencyKeys": record.idempotency_count,
             "scheduled": record.due_count,
-            "height": self._height(params.at_height),
+            "height": height,
         }
-
-    def _height(self, at_height: int | None) -> int:
-        return self._services.chain.height if at_height is None else at_height
-
-    def _read(self, at_height: int | None, tree: str, key: bytes) -> bytes | None:
-        state = self._services.chain.state
-        if at_height is None or at_height == self._services.chain.height:
-            return state.get(tree, key)
-        view = state.at_height(at_height)
-        try:
-            return view.get(tree, key)
-        finally:
-            view.close()
 
     def balances(self, params: AccountAtParams, _context: Context) -> Json:
         """account_getBalances."""
-        state = self._services.chain.state
-        if params.at_height is None or params.at_height == self._services.chain.height:
-            found = self._balances(self._services.chain.reader, params.account)
-        else:
-            view = state.at_height(params.at_height)
-            try:
-                found = self._balances(_ViewReader(view), params.account)
-            finally:
-                view.close()
-        return {
-            "account": account_text(params.account),
-            "balances": found,
-            "height": self._height(params.at_height),
-        }
-
-    def _balances(self, reader: StateReader, account: bytes) -> list[Json]:
-        books = Books(Overlay(reader))
-        shown = []
-        for asset in list_assets(reader, 0, ASSETS_LISTED_MAX):
-            balance = books.balance(asset.name, account)
-            if balance.amount or balance.held or asset.name == "CLAW":
-                shown.append(
-                    {
-                        "asset": asset.name,
-                        "amount": str(balance.amount),
-                        "held": str(balance.held),
-                        "decimals": asset.decimals,
-                    }
-                )
-        return shown
+        with state_after(self._services, params.at_height) as (state, height):
+            found = _balances(state, params.account)
+        return {"account": account_text(params.account), "balances": found, "height": height}
 
     def sequence(self, params: SequenceParams, _context: Context) -> Json:
         """account_getSequence."""
@@ -229,56 +180,18 @@ class AccountMethods:
         }
 
 
-class _ViewReader:
-    """A past state as a `StateReader`; it has no ordered indexes, and balances need none."""
-
-    def __init__(self, view: Any) -> None:
-        self._view = view
-
-    def get(self, tree: str, key: bytes) -> bytes | None:
-        """Return a value."""
-        data: bytes | None = self._view.get(tree, key)
-        return data
-
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Refuse: nothing about the past is asked in order."""
-        raise Bug(f"a past state was asked for an order of {tree} {prefix.hex()} {limit}")
-
-
-def receipt_json(services: Services, height: int, index: int) -> Json:
-    """Return the receipt at a place, with its events. Raises `NotFound` or `Pruned`."""
-    view = services.chain.view(height)
-    if index >= len(view.receipts):
-        raise NotFound(f"transaction {index} of block {height}")
-    receipt = Receipt.unpack(view.receipts[index])
-    registry = services.chain.registry
-    places = view.events[receipt.first_event : receipt.first_event + receipt.event_count]
-    return {
-        "txId": hex_of(receipt.tx_id),
-        "height": height,
-        "index": index,
-        "code": code_label(receipt.code),
-        "reason": reason_of(receipt, registry, services.decimals_of),
-        "rule": receipt.rule or None,
-        "fee": str(receipt.fee),
-        "cost": receipt.cost,
-        "events": [event_json(Event.unpack(item), registry) for item in places],
-        "trace": [
-            {"rule": rule, "version": version, "verdict": ("allow", "hold", "deny")[verdict]}
-            for rule, version, verdict in receipt.trace
-        ],
-        "time": time_text(view.block.header.time_ms),
-    }
-
-
-def final_transaction(services: Services, place: tuple[int, int]) -> Json:
-    """Return a final transaction with its receipt."""
-    height, index = place
-    transaction = decode_transaction(services.chain.view(height).block.transactions[index])
-    return {
-        **transaction_json(transaction, services.chain.registry),
-        "status": "final",
-        "height": height,
-        "index": index,
-        "receipt": receipt_json(services, height, index),
-    }
+def _balances(state: StateReader, account: bytes) -> list[Json]:
+    books = Books(Overlay(state))
+    shown = []
+    for asset in list_assets(state, 0, ASSETS_LISTED_MAX):
+        balance = books.balance(asset.name, account)
+        if balance.amount or balance.held or asset.name == NATIVE_ASSET:
+            shown.append(
+                {
+                    "asset": asset.name,
+                    "amount": str(balance.amount),
+                    "held": str(balance.held),
+                    "decimals": asset.decimals,
+                }
+            )
+    return shown

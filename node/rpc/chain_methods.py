@@ -1,4 +1,4 @@
-"""chain_*, asset_*, consensus_*: what is final, which assets there are, where agreement stands."""
+"""chain_*: where the chain stands, its blocks, parameters and genesis, and proofs of its state."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ from typing import Any, Final
 import trio
 from pydantic import Field, model_validator
 
-from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.errors import Malformed, NotFound
-from clawpurse.ledger.kernel.records import supply_key, unpack_supply
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import decode_transaction
-from clawpurse.modules.assets.chain import Asset as AssetRecord
-from clawpurse.modules.assets.chain import get_asset, list_assets
-from clawpurse.modules.kit.web.errors import INVALID_PARAMS, NOT_FOUND, PRUNED, RpcError
+from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.node.rpc.past import AtHeight
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
-    Asset,
     Hash,
     Height,
     HexBytes,
-    Limit,
     certificate_json,
     header_json,
     hex_of,
@@ -56,7 +51,7 @@ class ProofParams(Params):
     key: HexBytes | None = Field(None, description="A raw key of the tree `kernel`")
     module: str | None = Field(None, max_length=32, description="The tree, such as `assets`")
     path: HexBytes | None = Field(None, description="A raw key of that tree")
-    at_height: Height | None = Field(None, description="After which block; the newest if left out")
+    at_height: AtHeight = None
 
     @model_validator(mode="after")
     def _one(self) -> ProofParams:
@@ -67,19 +62,6 @@ class ProofParams(Params):
         return self
 
 
-class AssetParams(Params):
-    """Parameters that name an asset."""
-
-    asset: Asset = Field(description="The asset's name")
-
-
-class AssetListParams(Params):
-    """Parameters of asset_list."""
-
-    limit: Limit = Field(50, description="At most so many")
-    cursor: str | None = Field(None, max_length=32, description="nextCursor of the page before")
-
-
 class ChainMethods:
     """See the module."""
 
@@ -88,7 +70,6 @@ class ChainMethods:
 
     def methods(self) -> list[Method]:
         """Return the definitions."""
-        missing = (NOT_FOUND,)
         return [
             Method(
                 "chain_getStatus",
@@ -139,52 +120,6 @@ class ChainMethods:
                 cost=5,
                 result=dict[str, Any],
                 result_description="genesisHash json raw",
-            ),
-            Method(
-                "asset_get",
-                "One asset",
-                self.asset,
-                AssetParams,
-                errors=missing,
-                result=dict[str, Any],
-                result_description="asset decimals title supply",
-            ),
-            Method(
-                "asset_list",
-                "All assets, oldest first",
-                self.assets,
-                AssetListParams,
-                cost=5,
-                result=dict[str, Any],
-                result_description="assets[{asset decimals title supply}] nextCursor|null",
-            ),
-            Method(
-                "asset_getSupply",
-                "What exists of an asset",
-                self.supply,
-                AssetParams,
-                errors=missing,
-                result=dict[str, Any],
-                result_description="asset supply decimals height",
-            ),
-            Method(
-                "consensus_getState",
-                "Where agreement on the next block stands",
-                self.state,
-                result=dict[str, Any],
-                result_description=(
-                    "height round step waiting proposer lockedValue lockedRound validValue "
-                    "validRound votes[{round prevotes precommits}] signing evidenceSeen"
-                ),
-            ),
-            Method(
-                "consensus_getAuthorities",
-                "The authorities of the next block, and who signed the newest",
-                self.authorities,
-                result=dict[str, Any],
-                result_description=(
-                    "height hash quorum authorities[{authority publicKey inNewestCertificate}]"
-                ),
             ),
         ]
 
@@ -288,99 +223,3 @@ class ChainMethods:
             "json": genesis.to_json(),
             "raw": hex_of(genesis.packed),
         }
-
-    def asset(self, params: AssetParams, _context: Context) -> Json:
-        """asset_get."""
-        found = get_asset(self._services.chain.reader, params.asset)
-        if found is None:
-            raise NotFound(f"asset {params.asset}")
-        return self._asset_json(found)
-
-    def _asset_json(self, asset: AssetRecord) -> Json:
-        return {
-            "asset": asset.name,
-            "decimals": asset.decimals,
-            "title": asset.title,
-            "supply": str(self._supply(asset.name)),
-        }
-
-    def _supply(self, asset: str) -> int:
-        data = self._services.chain.reader.get(KERNEL, supply_key(asset))
-        if data is None:
-            raise NotFound(f"asset {asset}")
-        return unpack_supply(data)
-
-    def assets(self, params: AssetListParams, _context: Context) -> Json:
-        """asset_list."""
-        start = 0
-        if params.cursor is not None:
-            if not (params.cursor.isascii() and params.cursor.isdigit()):
-                raise RpcError(INVALID_PARAMS, "cursor is not one that this API gave")
-            start = min(int(params.cursor), 2**31)
-        found = list_assets(self._services.chain.reader, start, params.limit + 1)
-        page = found[: params.limit]
-        more = len(found) > params.limit
-        return {
-            "assets": [self._asset_json(asset) for asset in page],
-            "nextCursor": str(start + params.limit) if more else None,
-        }
-
-    def supply(self, params: AssetParams, _context: Context) -> Json:
-        """asset_getSupply."""
-        found = get_asset(self._services.chain.reader, params.asset)
-        if found is None:
-            raise NotFound(f"asset {params.asset}")
-        return {
-            "asset": params.asset,
-            "supply": str(self._supply(params.asset)),
-            "decimals": found.decimals,
-            "height": self._services.chain.height,
-        }
-
-    def state(self, _params: NoParams, _context: Context) -> Json:
-        """consensus_getState."""
-        machine = self._services.engine.machine
-        state = machine.state
-        return {
-            "height": state.height,
-            "round": state.round,
-            "step": state.step_name,
-            "waiting": state.waiting,
-            "proposer": None if state.proposer is None else authority_text(state.proposer),
-            "lockedValue": _maybe(state.locked_value),
-            "lockedRound": state.locked_round,
-            "validValue": _maybe(state.valid_value),
-            "validRound": state.valid_round,
-            "votes": [
-                {"round": round_, "prevotes": hex_of(prevotes), "precommits": hex_of(precommits)}
-                for round_, prevotes, precommits in state.votes
-            ],
-            "signing": self._services.engine.may_sign,
-            "evidenceSeen": self._services.engine.evidence_count,
-        }
-
-    def authorities(self, _params: NoParams, _context: Context) -> Json:
-        """consensus_getAuthorities."""
-        chain = self._services.chain
-        signed: frozenset[bytes] = frozenset()
-        if chain.tip.certificate is not None:
-            raw = certificate_json(chain.tip.certificate)["signers"]
-            signed = frozenset(chain.authorities.signers(bytes.fromhex(raw[2:])) or ())
-        return {
-            "height": chain.height + 1,
-            "hash": hex_of(chain.authorities.hash),
-            "quorum": chain.authorities.quorum_size,
-            "authorities": [
-                {
-                    "authority": authority_text(key),
-                    "publicKey": hex_of(key),
-                    # Certificates hold the first quorum only: absence proves nothing.
-                    "inNewestCertificate": key in signed,
-                }
-                for key in chain.authorities
-            ],
-        }
-
-
-def _maybe(value: bytes | None) -> str | None:
-    return None if value is None else hex_of(value)

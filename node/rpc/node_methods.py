@@ -1,37 +1,26 @@
-"""node_*, net_*, mempool_*, faucet_*, admin_*: this node, its peers, its pool, its operator."""
+"""net_*, node_*, faucet_*, admin_*: this node, its peers, its test money, its operator."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-import trio
 from pydantic import Field
 
-from clawpurse.ledger.address import account_text, authority_text
+from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.rules import time_text
-from clawpurse.modules.kit.web.errors import INVALID_PARAMS, METHOD_DISABLED, RATE_LIMITED, RpcError
+from clawpurse.modules.kit.web.errors import METHOD_DISABLED, RATE_LIMITED, SYNCING, RpcError
 from clawpurse.modules.kit.web.guard import ADMIN
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import Account, Limit, hex_of, transaction_json
+from clawpurse.node.rpc.values import Account, hex_of
 
-# Transactions turned into JSON between two turns of the loop: about a millisecond.
-SHOWN_SLICE: Final = 16
-SENDER_SHOWN_MAX: Final = 500
 Json = dict[str, Any]
 
 
-class PoolParams(Params):
-    """Parameters of mempool_getTransactions."""
+class FaucetParams(Params):
+    """Parameters of faucet_request."""
 
-    limit: Limit = Field(50, description="At most so many")
-    cursor: str | None = Field(None, max_length=64, description="nextCursor of the page before")
-
-
-class SenderParams(Params):
-    """Parameters that name a sender."""
-
-    account: Account = Field(description="The sender, claw1…")
+    account: Account = Field(description="Whom to pay, claw1…")
 
 
 class NodeMethods:
@@ -43,33 +32,6 @@ class NodeMethods:
     def methods(self) -> list[Method]:
         """Return the definitions."""
         return [
-            Method(
-                "mempool_getStatus",
-                "How full the mempool is",
-                self.pool_status,
-                result=dict[str, Any],
-                result_description=(
-                    "transactions bytes ready gaps senders transactionsMax bytesMax evicted"
-                ),
-            ),
-            Method(
-                "mempool_getTransactions",
-                "Pending transactions in proposal order",
-                self.pool_transactions,
-                PoolParams,
-                cost=20,
-                result=dict[str, Any],
-                result_description="transactions[] nextCursor|null",
-            ),
-            Method(
-                "mempool_getBySender",
-                "A sender's pending transactions, waiting ones too",
-                self.pool_by_sender,
-                SenderParams,
-                cost=5,
-                result=dict[str, Any],
-                result_description="account transactions[] each with ready",
-            ),
             Method(
                 "net_getPeers",
                 "Connected peers, and bans with their reasons",
@@ -108,8 +70,8 @@ class NodeMethods:
                 "faucet_request",
                 "Get test money; on test networks only",
                 self.faucet,
-                SenderParams,
-                errors=(METHOD_DISABLED, RATE_LIMITED),
+                FaucetParams,
+                errors=(SYNCING, RATE_LIMITED, METHOD_DISABLED),
                 cost=50,
                 result=dict[str, Any],
                 result_description="txId asset amount",
@@ -123,46 +85,6 @@ class NodeMethods:
                 result_description="stopping",
             ),
         ]
-
-    def pool_status(self, _params: NoParams, _context: Context) -> Json:
-        """mempool_getStatus."""
-        status = self._services.pool.status()
-        return {
-            "transactions": status.transactions,
-            "bytes": status.bytes,
-            "ready": status.ready,
-            "gaps": status.gaps,
-            "senders": status.senders,
-            "transactionsMax": status.transactions_max,
-            "bytesMax": status.bytes_max,
-            "evicted": status.evicted,
-        }
-
-    async def pool_transactions(self, params: PoolParams, _context: Context) -> Json:
-        """mempool_getTransactions."""
-        after = None if params.cursor is None else _parse_place(params.cursor)
-        found, following = self._services.pool.page(params.limit, after)
-        registry = self._services.chain.registry
-        shown = []
-        for number, prepared in enumerate(found, 1):
-            shown.append(transaction_json(prepared.transaction, registry))
-            if number % SHOWN_SLICE == 0:
-                await trio.lowlevel.checkpoint()
-        return {
-            "transactions": shown,
-            "nextCursor": None if following is None else f"{-following[0]}.{following[1]}",
-        }
-
-    async def pool_by_sender(self, params: SenderParams, _context: Context) -> Json:
-        """mempool_getBySender."""
-        registry = self._services.chain.registry
-        shown = []
-        found = self._services.pool.by_sender(params.account)[:SENDER_SHOWN_MAX]
-        for number, (prepared, ready) in enumerate(found, 1):
-            shown.append({**transaction_json(prepared.transaction, registry), "ready": ready})
-            if number % SHOWN_SLICE == 0:
-                await trio.lowlevel.checkpoint()
-        return {"account": account_text(params.account), "transactions": shown}
 
     def peers(self, _params: NoParams, _context: Context) -> Json:
         """net_getPeers."""
@@ -212,11 +134,12 @@ class NodeMethods:
         """node_getVersion."""
         return {"version": self._services.version, "protocol": 1}
 
-    async def faucet(self, params: SenderParams, _context: Context) -> Json:
+    async def faucet(self, params: FaucetParams, _context: Context) -> Json:
         """faucet_request."""
         faucet = self._services.faucet
         if faucet is None:
             raise RpcError(METHOD_DISABLED, "this is no test network, it has no faucet")
+        self._services.require_recent()
         answer: Json = await faucet.request(params.account)
         return answer
 
@@ -224,16 +147,3 @@ class NodeMethods:
         """admin_stop."""
         self._services.stop()
         return {"stopping": True}
-
-
-PLACE_DIGITS_MAX: Final = 40
-
-
-def _parse_place(cursor: str) -> tuple[int, int]:
-    rate, separator, arrival = cursor.partition(".")
-    digits = rate + arrival
-    if not separator or not digits.isascii() or not digits.isdigit():
-        raise RpcError(INVALID_PARAMS, "cursor is not one that this API gave")
-    if len(digits) > PLACE_DIGITS_MAX or not rate or not arrival:
-        raise RpcError(INVALID_PARAMS, "cursor is not one that this API gave")
-    return -int(rate), int(arrival)

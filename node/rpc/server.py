@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from typing import Final
 
 from clawpurse.ledger.rules import time_text
@@ -15,7 +16,11 @@ from clawpurse.modules.kit.web.openrpc import discover_method, openrpc_document
 from clawpurse.modules.kit.web.subscriptions import Subscriptions
 from clawpurse.node.metrics import CONTENT_TYPE, Metrics
 from clawpurse.node.rpc.account_methods import AccountMethods
+from clawpurse.node.rpc.asset_methods import AssetMethods
 from clawpurse.node.rpc.chain_methods import ChainMethods
+from clawpurse.node.rpc.consensus_methods import ConsensusMethods
+from clawpurse.node.rpc.draft_methods import DraftMethods
+from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.streams import topics
@@ -33,17 +38,26 @@ BUDGET_BURST_SECONDS: Final = 2
 
 def node_methods(services: Services) -> list[Method]:
     """Return the definitions of every method of a node but `rpc_discover`."""
+    transactions = TransactionMethods(services)
     return [
         *ChainMethods(services).methods(),
-        *TransactionMethods(services).methods(),
+        *transactions.methods(),
+        *DraftMethods(services, transactions).methods(),
         *AccountMethods(services).methods(),
+        *AssetMethods(services).methods(),
+        *MempoolMethods(services).methods(),
+        *ConsensusMethods(services).methods(),
         *NodeMethods(services).methods(),
         *Subscriptions(topics(services)).methods(),
     ]
 
 
 def build_dispatcher(
-    services: Services, refusals: RefusalLog, limits: Limits, metrics: Metrics
+    services: Services,
+    refusals: RefusalLog,
+    limits: Limits,
+    metrics: Metrics,
+    on_fault: Callable[[BaseException], None] | None = None,
 ) -> Dispatcher:
     """Return the dispatcher with every method of this node, and discovery."""
     methods = node_methods(services)
@@ -55,15 +69,21 @@ def build_dispatcher(
         limits=limits,
         budgets=Budgets(rate, rate * BUDGET_BURST_SECONDS),
         observer=metrics.observe_call,
+        on_fault=on_fault,
     )
 
 
 def build_rpc_app(
-    services: Services, token: str, refusals: RefusalLog, limits: Limits, metrics: Metrics
+    services: Services,
+    token: str,
+    refusals: RefusalLog,
+    limits: Limits,
+    metrics: Metrics,
+    on_fault: Callable[[BaseException], None] | None = None,
 ) -> App:
-    """Return the application of the JSON-RPC port."""
+    """Return the application of the JSON-RPC port; `on_fault` hears of errors that are ours."""
     config = services.config
-    dispatcher = build_dispatcher(services, refusals, limits, metrics)
+    dispatcher = build_dispatcher(services, refusals, limits, metrics, on_fault)
     document = encode_json(
         openrpc_document(dispatcher.methods.values(), title=TITLE, version=services.version)
     )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.errors import NotFound
 from clawpurse.modules.assets.chain import get_asset
+from clawpurse.modules.kit.web.errors import SYNCING, RpcError
+from clawpurse.node.care import BEHIND_MAX
 from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
@@ -18,6 +20,9 @@ from clawpurse.node.finality import Finality
 from clawpurse.node.intake import Intake
 from clawpurse.node.mempool import Mempool
 from clawpurse.node.sync import BlockSync
+
+# An idle network makes a block each heartbeat; one may be late.
+OLD_HEARTBEATS: Final = 2
 
 
 class Network(Protocol):
@@ -72,6 +77,29 @@ class Services:
         if packed is None:
             raise NotFound(f"block {height}")
         return Header.unpack(packed)
+
+    def syncing_error(self) -> RpcError | None:
+        """Return what a caller is told while blocks are missing here, None when they are not."""
+        progress = self.sync.progress
+        if progress.behind <= BEHIND_MAX:
+            return None
+        return RpcError(
+            SYNCING,
+            f"syncing {progress.height}/{progress.best} ({progress.behind} behind)",
+            facts={"height": progress.height, "best": progress.best, "behind": progress.behind},
+        )
+
+    def require_recent(self) -> None:
+        """Raise `RpcError` (syncing) where state is too old to judge a transaction by.
+
+        What peers say of their height is a hint that a liar can give too, so the newest block
+        must also be older than an idle network's blocks are.
+        """
+        age_ms = self.clock.now_ms() - self.chain.tip.time_ms
+        if age_ms > OLD_HEARTBEATS * self.chain.params.heartbeat_ms:
+            error = self.syncing_error()
+            if error is not None:
+                raise error
 
     def decimals_of(self, asset: str) -> int | None:
         """Return an asset's decimals, or None when there is no such asset."""

@@ -21,7 +21,7 @@ from clawpurse.modules.kit.web.jsonrpc import NoParams, Params, encode_json
 from clawpurse.modules.kit.web.subscriptions import Batch, Topic
 from clawpurse.modules.kit.web.subscriptions import Event as LogEvent
 from clawpurse.node.chain import BlockView
-from clawpurse.node.rpc.account_methods import receipt_json
+from clawpurse.node.rpc.finals import receipt_json
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
     Account,
@@ -39,8 +39,8 @@ INDEX_MAX: Final = 2**32 - 1
 # Events turned into JSON between two turns of the loop: about a millisecond.
 EVENTS_SLICE: Final = 16
 Json = dict[str, Any]
-# (index within the block, JSON value) of a block's events on a topic that match.
-Reader = Callable[[int, Any], Iterator[tuple[int, Json]]]
+# (height, filter, first index) → (index within the block, JSON value) of the events that match.
+Reader = Callable[[int, Any, int], Iterator[tuple[int, Json]]]
 
 
 class TransactionFilter(Params):
@@ -68,31 +68,36 @@ class BlockLog:
 
     async def read(self, after: str, matching: Any, limit: int) -> Batch:
         """Return up to about `limit` events after a cursor; see `LogSource.read`."""
-        height, index = parse_position(after)
+        first, start = _following(parse_position(after))
         floor = self._services.chain.blocks.floor()
-        if height < floor - 1:
+        if first < floor:
             raise Pruned("the event log", floor)
-        last = min(self._services.finality.height, height + BLOCKS_PER_READ_MAX)
+        last = min(self._services.finality.height, first + BLOCKS_PER_READ_MAX)
         found: list[LogEvent] = []
         reached = after
-        for at in range(max(height, 1), last + 1):
-            for place, value in self._read_block(at, matching):
-                if at == height and place <= index:
-                    continue
-                cursor = position_text((at, place))
+        for height in range(max(first, 1), last + 1):
+            begin = start if height == first else 0
+            for place, value in self._read_block(height, matching, begin):
+                cursor = position_text((height, place))
                 found.append(LogEvent(cursor, encode_json(value)))
                 if len(found) >= limit:
                     return Batch(found, cursor)
                 if len(found) % EVENTS_SLICE == 0:
                     await trio.lowlevel.checkpoint()
             await trio.lowlevel.checkpoint()
-            reached = position_text((at, INDEX_MAX))
+            reached = position_text((height, INDEX_MAX))
         return Batch(found, reached)
 
     async def wait_beyond(self, cursor: str) -> None:
         """Return when there may be events after a cursor."""
-        height, index = parse_position(cursor)
-        await self._services.finality.wait_block(height + 1 if index == INDEX_MAX else height)
+        height, _ = _following(parse_position(cursor))
+        await self._services.finality.wait_block(height)
+
+
+def _following(place: tuple[int, int]) -> tuple[int, int]:
+    """Return the first place after one; the last of a block is followed by the next block."""
+    height, index = place
+    return (height + 1, 0) if index == INDEX_MAX else (height, index + 1)
 
 
 def topics(services: Services) -> list[Topic]:
@@ -121,8 +126,10 @@ class _Readers:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def blocks(self, height: int, _matching: Any) -> Iterator[tuple[int, Json]]:
+    def blocks(self, height: int, _matching: Any, first: int) -> Iterator[tuple[int, Json]]:
         """Yield the block itself."""
+        if first:
+            return
         view = self._services.chain.view(height)
         header = view.block.header
         yield (
@@ -136,20 +143,20 @@ class _Readers:
             },
         )
 
-    def transactions(self, height: int, matching: Any) -> Iterator[tuple[int, Json]]:
+    def transactions(self, height: int, matching: Any, first: int) -> Iterator[tuple[int, Json]]:
         """Yield its transactions, or those that an account took part in."""
         view = self._services.chain.view(height)
-        for index, raw in enumerate(view.block.transactions):
+        for index, raw in enumerate(view.block.transactions[first:], first):
             if matching.account is not None and not _takes_part(view, index, raw, matching.account):
                 continue
             shown = transaction_json(decode_transaction(raw), self._services.chain.registry)
             receipt = receipt_json(self._services, height, index)
             yield index, {**shown, "height": height, "index": index, "receipt": receipt}
 
-    def account(self, height: int, matching: Any) -> Iterator[tuple[int, Json]]:
+    def account(self, height: int, matching: Any, first: int) -> Iterator[tuple[int, Json]]:
         """Yield the events that touch an account, with their transaction's id."""
         view, registry = self._services.chain.view(height), self._services.chain.registry
-        for index, packed in enumerate(view.events):
+        for index, packed in enumerate(view.events[first:], first):
             # Ids stand in an event as they are: what does not hold the bytes is not decoded.
             if matching.account not in packed:
                 continue

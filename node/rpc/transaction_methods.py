@@ -10,47 +10,16 @@ from typing import Any, Final, Literal
 import trio
 from pydantic import Field, model_validator
 
-from clawpurse.ledger import crypto
-from clawpurse.ledger.crypto import SIGNATURE_BYTES
-from clawpurse.ledger.errors import CallerError, Code, Malformed, Refused
-from clawpurse.ledger.kernel.context import BlockEnv
-from clawpurse.ledger.kernel.records import Account as AccountRecord
-from clawpurse.ledger.kernel.records import account_key
-from clawpurse.ledger.module_api import KERNEL, Words
+from clawpurse.ledger.errors import CallerError, Code
 from clawpurse.ledger.store.index import locate_transaction
-from clawpurse.ledger.transactions import (
-    IDEMPOTENCY_KEY_BYTES_MAX,
-    Role,
-    Transaction,
-    WitnessEntry,
-    decode_body,
-    decode_transaction,
-    encode_transaction,
-)
-from clawpurse.ledger.transition import Execution, Prepared, find_idempotency, prepare
-from clawpurse.modules.kit.web.errors import (
-    NOT_FOUND,
-    PRUNED,
-    RpcError,
-    as_rpc_error,
-)
+from clawpurse.ledger.transactions import IDEMPOTENCY_KEY_BYTES_MAX
+from clawpurse.ledger.transition import find_idempotency
+from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED, SYNCING, RpcError, as_rpc_error
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.pool_fates import Fate
-from clawpurse.node.rpc.account_methods import final_transaction, receipt_json
+from clawpurse.node.rpc.finals import final_transaction, receipt_json
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import (
-    Account,
-    Hash,
-    HexBytes,
-    SignedTx,
-    body_json,
-    code_label,
-    event_json,
-    hex_of,
-    reason_of,
-    transaction_json,
-)
-from clawpurse.wallet.describe import describe_body, words_for
+from clawpurse.node.rpc.values import Account, Hash, HexBytes, SignedTx, hex_of, transaction_json
 from clawpurse.wallet.proofs import build_payment_proof
 
 # How long `wait: final` waits before it answers "pending", and the most `tx_wait` may ask.
@@ -60,22 +29,33 @@ DEADLINE_MS: Final = 90_000
 BATCH_MAX: Final = 1_000
 Json = dict[str, Any]
 
-SUBMIT_ERRORS: Final = tuple(
-    code.rpc_code
-    for code in (
-        Code.LIMIT_EXCEEDED,
-        Code.MALFORMED,
-        Code.BAD_SIGNATURE,
-        Code.SEQUENCE_LOW,
-        Code.SEQUENCE_GAP,
-        Code.EXPIRED,
-        Code.INSUFFICIENT_FUNDS,
-        Code.DUPLICATE,
-        Code.POOL_FULL,
-        Code.NOT_AUTHORISED,
-        Code.WRONG_CHAIN,
-        Code.QUOTA_EXCEEDED,
-    )
+REFUSALS: Final = (
+    NOT_FOUND,
+    *(
+        code.rpc_code
+        for code in (
+            Code.LIMIT_EXCEEDED,
+            Code.MALFORMED,
+            Code.BAD_SIGNATURE,
+            Code.SEQUENCE_LOW,
+            Code.SEQUENCE_GAP,
+            Code.EXPIRED,
+            Code.INSUFFICIENT_FUNDS,
+            Code.DUPLICATE,
+            Code.POOL_FULL,
+            Code.NOT_AUTHORISED,
+            Code.POLICY_REJECTED,
+            Code.WRONG_CHAIN,
+            Code.QUOTA_EXCEEDED,
+        )
+    ),
+)
+# Refusals that a block which this node has not seen yet may lift.
+LIFTED_BY_BLOCKS: Final = (
+    Code.NOT_FOUND,
+    Code.NOT_AUTHORISED,
+    Code.INSUFFICIENT_FUNDS,
+    Code.SEQUENCE_GAP,
 )
 
 
@@ -83,7 +63,10 @@ class SubmitParams(Params):
     """Parameters of tx_submit."""
 
     tx: SignedTx = Field(description="The signed transaction's bytes")
-    wait: Literal["none", "accepted", "final"] = Field("accepted", description="Answer when?")
+    wait: Literal["none", "accepted", "final"] = Field(
+        "accepted",
+        description="When to answer: checked and pooled (none), journalled too, or final (30 s)",
+    )
 
 
 class SubmitBatchParams(Params):
@@ -126,12 +109,6 @@ class ReceiptParams(Params):
     prove: bool = Field(False, description="Add a proof that verifies offline")
 
 
-class BytesParams(Params):
-    """Parameters that carry a transaction."""
-
-    tx: SignedTx = Field(description="Signed bytes, or the bytes of an unsigned body")
-
-
 class TransactionMethods:
     """See the module."""
 
@@ -140,14 +117,16 @@ class TransactionMethods:
 
     def methods(self) -> list[Method]:
         """Return the definitions."""
-        missing = (NOT_FOUND, PRUNED)
+        return [*self._sending(), *self._asking()]
+
+    def _sending(self) -> list[Method]:
         return [
             Method(
                 "tx_submit",
                 "Submit a signed transaction; accepted means journalled",
                 self.submit,
                 SubmitParams,
-                errors=SUBMIT_ERRORS,
+                errors=(SYNCING, *REFUSALS),
                 cost=5,
                 deadline_ms=DEADLINE_MS,
                 takes_transaction=True,
@@ -163,6 +142,7 @@ class TransactionMethods:
                 "Submit up to 1,000 signed transactions; one answer each",
                 self.submit_batch,
                 SubmitBatchParams,
+                errors=(SYNCING,),
                 cost=200,
                 deadline_ms=DEADLINE_MS,
                 waits=True,
@@ -171,6 +151,11 @@ class TransactionMethods:
                     "results[]: one entry per transaction, {txId status duplicate} or {error}"
                 ),
             ),
+        ]
+
+    def _asking(self) -> list[Method]:
+        missing = (NOT_FOUND, PRUNED)
+        return [
             Method(
                 "tx_wait",
                 "Wait until a transaction is final, expired or replaced",
@@ -184,17 +169,6 @@ class TransactionMethods:
                     "txId status (pending, final, expired, replaced or unknown), then height "
                     "index receipt"
                 ),
-            ),
-            Method(
-                "tx_simulate",
-                "The receipt that a transaction or unsigned body would get now",
-                self.simulate,
-                BytesParams,
-                errors=SUBMIT_ERRORS,
-                cost=50,
-                takes_transaction=True,
-                result=dict[str, Any],
-                result_description="txId code reason rule fee feeMin cost events trace",
             ),
             Method(
                 "tx_getReceipt",
@@ -221,27 +195,21 @@ class TransactionMethods:
                     "the transaction with status; final ones with height index receipt"
                 ),
             ),
-            Method(
-                "tx_decode",
-                "What the bytes of a transaction or body say, in words too",
-                self.decode,
-                BytesParams,
-                errors=SUBMIT_ERRORS,
-                cost=5,
-                takes_transaction=True,
-                result=dict[str, Any],
-                result_description="the transaction or body, signed, and words[{label text}]",
-            ),
         ]
 
     # -- submitting
 
     async def submit(self, params: SubmitParams, _context: Context) -> Json:
         """tx_submit."""
-        outcome = await self._services.intake.submit(params.tx)
+        self._services.require_recent()
+        is_durable = params.wait != "none"
+        try:
+            outcome = await self._services.intake.submit(params.tx, durable=is_durable)
+        except CallerError as err:
+            raise self._answer_to(err) from err
         answer: Json = {
             "txId": hex_of(outcome.tx_id),
-            "status": "accepted",
+            "status": "accepted" if is_durable else "pending",
             "duplicate": outcome.duplicate,
         }
         if params.wait == "final":
@@ -250,11 +218,11 @@ class TransactionMethods:
 
     async def submit_batch(self, params: SubmitBatchParams, _context: Context) -> Json:
         """tx_submitBatch."""
+        self._services.require_recent()
         entries: list[Json] = []
         for outcome in await self._services.intake.submit_many(params.txs):
             if isinstance(outcome, CallerError):
-                error = as_rpc_error(outcome, malformed_code=Code.MALFORMED.rpc_code)
-                entries.append({"error": None if error is None else error.as_object()})
+                entries.append({"error": self._answer_to(outcome).as_object()})
             else:
                 entries.append(
                     {
@@ -264,6 +232,17 @@ class TransactionMethods:
                     }
                 )
         return {"results": entries}
+
+    def _answer_to(self, error: CallerError) -> RpcError:
+        """Return what a caller is told; not as final what a missing block may change."""
+        answer = as_rpc_error(error, malformed_code=Code.MALFORMED.rpc_code)
+        assert answer is not None
+        if getattr(error, "code", None) in LIFTED_BY_BLOCKS:
+            syncing = self._services.syncing_error()
+            if syncing is not None:
+                syncing.facts["refusal"] = answer.as_object()
+                return syncing
+        return answer
 
     # -- what became of it
 
@@ -288,21 +267,21 @@ class TransactionMethods:
         record = find_idempotency(self._services.chain.reader, sender, key)
         if record is not None:
             return record.tx_id
-        for prepared, _ in self._services.pool.by_sender(sender):
-            if prepared.transaction.body.idempotency_key == key:
-                return prepared.transaction.tx_id
-        return None
+        pooled = self._services.pool.by_key(sender, key)
+        return None if pooled is None else pooled.transaction.tx_id
 
     async def _await_final(self, tx_id: bytes, timeout_ms: int) -> Json:
         with trio.move_on_after(timeout_ms / 1000):
             while True:
-                status = self._status(tx_id)
+                status = self.status_of(tx_id)
                 if status["status"] not in ("pending", "unknown"):
                     return status
-                await self._services.finality.wait_transaction(tx_id)
-        return self._status(tx_id)
+                if not await self._services.finality.wait_transaction(tx_id):
+                    break
+        return self.status_of(tx_id)
 
-    def _status(self, tx_id: bytes) -> Json:
+    def status_of(self, tx_id: bytes) -> Json:
+        """Return what became of a transaction, as far as this node knows."""
         services = self._services
         place = locate_transaction(services.chain.store, tx_id)
         if place is not None and place[0] <= services.chain.height:
@@ -330,7 +309,7 @@ class TransactionMethods:
         return shown
 
     def _place(self, tx_id: bytes) -> tuple[int, int]:
-        status = self._status(tx_id)
+        status = self.status_of(tx_id)
         if status["status"] != "final":
             raise RpcError(
                 NOT_FOUND,
@@ -361,84 +340,3 @@ class TransactionMethods:
             shown = transaction_json(prepared.transaction, self._services.chain.registry)
             return {**shown, "status": "pending"}
         return final_transaction(self._services, self._place(params.tx_id))
-
-    # -- asking before sending
-
-    def decode(self, params: BytesParams, _context: Context) -> Json:
-        """tx_decode."""
-        registry = self._services.chain.registry
-        transaction = _maybe_signed(params.tx)
-        body = decode_body(params.tx) if transaction is None else transaction.body
-        lines = describe_body(body, registry, self._words())
-        shown = body_json(body, registry)
-        if transaction is not None:
-            shown = transaction_json(transaction, registry)
-        tx_id = crypto.tx_id_of(body.pack())
-        words = [{"label": line.label, "text": line.text} for line in lines]
-        return {**shown, "txId": hex_of(tx_id), "signed": transaction is not None, "words": words}
-
-    def _words(self) -> Words:
-        return words_for(self._services.chain.genesis.decimals)
-
-    def simulate(self, params: BytesParams, _context: Context) -> Json:
-        """tx_simulate."""
-        prepared = self._prepare_any(params.tx)
-        services, chain = self._services, self._services.chain
-        now_ms = max(services.clock.now_ms(), chain.tip.time_ms + 1)
-        execution = Execution(
-            chain.reader, chain.registry, BlockEnv(chain.height + 1, now_ms, chain.params)
-        )
-        execution.begin()
-        receipt = execution.apply(prepared)
-        result = execution.finish()
-        last = receipt.first_event + receipt.event_count
-        events = result.events[receipt.first_event : last]
-        return {
-            "txId": hex_of(receipt.tx_id),
-            "code": code_label(receipt.code),
-            "reason": reason_of(receipt, chain.registry, services.decimals_of),
-            "rule": receipt.rule or None,
-            "fee": str(receipt.fee),
-            "feeMin": str(chain.params.fee_min),
-            "cost": receipt.cost,
-            "events": [event_json(event, chain.registry) for event in events],
-            "trace": [list(entry) for entry in receipt.trace],
-        }
-
-    def _prepare_any(self, data: bytes) -> Prepared:
-        """Prepare signed bytes, or an unsigned body as if its sender's own key had signed it."""
-        registry = self._services.chain.registry
-        if _maybe_signed(data) is not None:
-            prepared = prepare(data, registry)
-            for key, message, signature in prepared.transaction.signatures:
-                if not crypto.verify(key, message, signature):
-                    raise Refused(Code.BAD_SIGNATURE, "a signature does not verify")
-            return prepared
-        body = decode_body(data)
-        entries = [self._as_if_signed(Role.SENDER, body.sender)]
-        if body.payer is not None:
-            entries.append(self._as_if_signed(Role.PAYER, body.payer))
-        approvals: list[tuple[bytes, bytes]] = []
-        for raw in body.actions:
-            action, values = registry.read_action(raw)
-            if action.approvers is not None:
-                approvals.extend(action.approvers(values, body))
-        entries.extend(
-            WitnessEntry(Role.APPROVER, account, key, bytes(SIGNATURE_BYTES))
-            for account, key in sorted(set(approvals))
-        )
-        return prepare(encode_transaction(data, entries), registry)
-
-    def _as_if_signed(self, role: Role, account: bytes) -> WitnessEntry:
-        data = self._services.chain.reader.get(KERNEL, account_key(account))
-        key = None if data is None else AccountRecord.unpack(data).key
-        return WitnessEntry(role, account, key or account, bytes(SIGNATURE_BYTES))
-
-
-def _maybe_signed(data: bytes) -> Transaction | None:
-    """Return the transaction if the bytes are a signed form, None if they may be a body."""
-    if data[:1] == b"\x92":
-        return decode_transaction(data)
-    if data[:1] == b"\x9e":
-        return None
-    raise Malformed("tx", "is neither a signed transaction nor a body")

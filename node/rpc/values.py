@@ -14,13 +14,15 @@ from clawpurse.ledger.address import account_from_text, account_text, authority_
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.blocks import Event, Header, Receipt
 from clawpurse.ledger.codec import Wire
-from clawpurse.ledger.errors import Code, Malformed, Refused
+from clawpurse.ledger.errors import Code, Malformed
 from clawpurse.ledger.module_api import FieldType, Registry
 from clawpurse.ledger.params import asset_name
 from clawpurse.ledger.rules import sentence, time_text
 from clawpurse.ledger.transactions import TX_BYTES_MAX, Body, Role, Transaction
 
 HEX_PATTERN: Final = "^0x([0-9a-f]{2})*$"
+# In the order of their numbers on the wire.
+VERDICTS: Final = ("allow", "hold", "deny")
 ROLE_NAMES: Final = {Role.SENDER: "sender", Role.PAYER: "payer", Role.APPROVER: "approver"}
 
 
@@ -246,6 +248,14 @@ def reason_of(
     return sentence(rule, receipt.facts, lambda asset: decimals_of(asset) or 0)
 
 
+def trace_json(receipt: Receipt) -> list[dict[str, Any]]:
+    """Return which rules judged a transaction, in order, and how."""
+    return [
+        {"rule": rule, "version": version, "verdict": VERDICTS[verdict]}
+        for rule, version, verdict in receipt.trace
+    ]
+
+
 def event_json(event: Event, registry: Registry) -> dict[str, Any]:
     """Return an event with its data by name."""
     names = registry.events.get(event.kind, ())
@@ -262,8 +272,3 @@ def event_json(event: Event, registry: Registry) -> dict[str, Any]:
 
 
 _AMOUNT_NAMES: Final = ("amount", "deposit")
-
-
-def refusal_json(error: Refused) -> dict[str, Any]:
-    """Return a refusal as receipts show it."""
-    return {"code": error.code.label, "rule": error.rule, "reason": error.reason}
