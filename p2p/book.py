@@ -18,6 +18,7 @@ from clawpurse.p2p.address import (
     check_port,
     is_dialable,
     is_loopback,
+    is_public,
     source_group,
 )
 
@@ -32,6 +33,8 @@ SKEW_MS: Final = 600_000
 NEW_BUCKETS: Final = 64
 TRIED_BUCKETS: Final = 16
 BUCKET_SIZE: Final = 16
+# Of the new buckets, those that one source's network reaches; of the tried, one network.
+BUCKETS_PER_SOURCE: Final = 4
 _DOMAIN: Final = b"clawpurse/p2p/record/1"
 _place_hash = crypto.hasher(b"claw.addrbook")
 
@@ -98,6 +101,11 @@ def unpack_records(data: bytes) -> list[PeerRecord]:
     return [PeerRecord.unpack(codec.binary(item, "records[]", RECORD_BYTES_MAX)) for item in found]
 
 
+def _owner(host: str, port: int) -> str:
+    """What stands for whoever owns an address: its network, or itself in a private network."""
+    return source_group(host) if is_public(host) else f"{host}:{port}"
+
+
 class AddressBook:
     """Records by node id, in bounded buckets. `salt` is 32 secret bytes, kept with the book."""
 
@@ -124,6 +132,10 @@ class AddressBook:
         # A date from the future would outlive every true record of the same key.
         if record.issued_ms > now + SKEW_MS:
             return False
+        table, bucket = self._find(record.node_id)
+        known = None if bucket is None else bucket[record.node_id]
+        if known == record:
+            return False  # Told again, as most are: not worth a verification.
         if not record.verifies(self._genesis_hash):
             raise Malformed("record", "is not signed by its node key for this network")
         hosts = [host for host, _ in record.addresses]
@@ -133,20 +145,32 @@ class AddressBook:
         # knock at its ports.
         if not is_loopback(source_host) and any(is_loopback(host) for host in hosts):
             return False
-        tried = self._bucket(self._tried, TRIED_BUCKETS, record, "")
-        if record.node_id in tried:
-            if tried[record.node_id].issued_ms < record.issued_ms:
-                tried[record.node_id] = record
-            return True
-        bucket = self._bucket(self._new, NEW_BUCKETS, record, source_host)
-        known = bucket.get(record.node_id)
         if known is not None and known.issued_ms >= record.issued_ms:
             return False
-        if known is None and len(bucket) >= BUCKET_SIZE:
-            oldest = min(bucket, key=lambda node_id: bucket[node_id].issued_ms)
-            del bucket[oldest]
-        bucket[record.node_id] = record
+        if bucket is not None:
+            del bucket[record.node_id]
+        if table is self._tried:
+            self._put(self._bucket(self._tried, TRIED_BUCKETS, record, ""), record)
+        else:
+            self._put(self._bucket(self._new, NEW_BUCKETS, record, source_host), record)
         return True
+
+    def _find(
+        self, node_id: bytes
+    ) -> tuple[dict[int, dict[bytes, PeerRecord]] | None, dict[bytes, PeerRecord] | None]:
+        """Return table and bucket of a node's record: its address may have been another."""
+        for table in (self._tried, self._new):
+            for bucket in table.values():
+                if node_id in bucket:
+                    return table, bucket
+        return None, None
+
+    @staticmethod
+    def _put(bucket: dict[bytes, PeerRecord], record: PeerRecord) -> None:
+        """Put a record into its bucket, in place of the oldest when there is no room."""
+        if len(bucket) >= BUCKET_SIZE:
+            del bucket[min(bucket, key=lambda node_id: bucket[node_id].issued_ms)]
+        bucket[record.node_id] = record
 
     def _bucket(
         self,
@@ -155,21 +179,26 @@ class AddressBook:
         record: PeerRecord,
         source_host: str,
     ) -> dict[bytes, PeerRecord]:
-        group = source_group(record.addresses[0][0])
-        source = source_group(source_host) if source_host else ""
-        place = _place_hash(self._salt + f"{group}|{source}".encode())
-        return table.setdefault(int.from_bytes(place[:4], "big") % count, {})
+        """Return where a record belongs; `source_host` is empty for *tried* ones.
+
+        One source's network (for tried ones the address's own) reaches few buckets, however
+        many names and addresses it makes up.
+        """
+        owner = _owner(*record.addresses[0])
+        source = source_group(source_host) if source_host else owner
+        item = owner if source_host else record.node_id.hex()
+        share = self._number(f"share|{source}|{item}") % BUCKETS_PER_SOURCE
+        return table.setdefault(self._number(f"place|{source}|{share}") % count, {})
+
+    def _number(self, text: str) -> int:
+        return int.from_bytes(_place_hash(self._salt + text.encode())[:4], "big")
 
     def connected(self, node_id: bytes) -> None:
         """Move a record to *tried*: a connection to it was made."""
-        for bucket in self._new.values():
-            record = bucket.pop(node_id, None)
-            if record is not None:
-                tried = self._bucket(self._tried, TRIED_BUCKETS, record, "")
-                if len(tried) >= BUCKET_SIZE:
-                    del tried[min(tried, key=lambda known: tried[known].issued_ms)]
-                tried[node_id] = record
-                return
+        table, bucket = self._find(node_id)
+        if table is self._new and bucket is not None:
+            record = bucket.pop(node_id)
+            self._put(self._bucket(self._tried, TRIED_BUCKETS, record, ""), record)
 
     def records(self) -> list[PeerRecord]:
         """Return all records that have not expired, tried ones first."""

@@ -33,7 +33,7 @@ from clawpurse.p2p.discovery import (
     Discovery,
     refuse_kind,
 )
-from clawpurse.p2p.gate import Gate
+from clawpurse.p2p.gate import Gate, Place
 from clawpurse.p2p.handshake import Handshake, Identity, Secured
 from clawpurse.p2p.memory import MemoryBudget
 from clawpurse.p2p.standing import Standing
@@ -196,24 +196,33 @@ class PeerPool:
             self._at_gate.turned_away(endpoint, why)
             await trio.aclose_forcefully(stream)
             return
-        with self._at_gate.unauthenticated(endpoint):
-            found = await self._shake_hands(stream, endpoint, None)
+        found = None
+        with self._at_gate.unauthenticated(endpoint) as place:
+            with place.scope:
+                found = await self._shake_hands(stream, endpoint, None, place)
+            if place.scope.cancelled_caught:
+                self._at_gate.turned_away(endpoint, "said nothing while others waited")
         if found is not None:
             await self._serve(stream, endpoint, *found, outbound=False)
 
     async def _shake_hands(
-        self, stream: trio.abc.Stream, endpoint: Endpoint, expected: bytes | None
+        self,
+        stream: trio.abc.Stream,
+        endpoint: Endpoint,
+        expected: bytes | None,
+        place: Place | None = None,
     ) -> tuple[Secured, bytes] | None:
         """Return what the handshake yields, or None after closing the stream.
 
-        `expected` is who must answer a dial; None for who dialled us.
+        `expected` is who must answer a dial; `place` is at the gate, for who dialled us.
         """
         found, kind, detail = None, "handshake timed out", ""
         try:
             with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
                 try:
-                    found = await self._handshake(stream, initiator=expected is not None)
-                    kind = "handshake broken off"
+                    outcome = await self._handshake(stream, endpoint, place)
+                    found = None if isinstance(outcome, str) else outcome
+                    kind = outcome if isinstance(outcome, str) else ""
                 except WrongNetwork as err:
                     kind, detail = "wrong network", str(err)
                     if expected is None:
@@ -248,20 +257,24 @@ class PeerPool:
                 return
 
     async def _handshake(
-        self, stream: trio.abc.Stream, *, initiator: bool
-    ) -> tuple[Secured, bytes] | None:
-        """Return what was agreed on, or None when the peer hangs up, which is no crime."""
+        self, stream: trio.abc.Stream, endpoint: Endpoint, place: Place | None
+    ) -> tuple[Secured, bytes] | str:
+        """Return what was agreed on, or why nothing was, which is no crime."""
         secret = self._random(32)
-        shake = Handshake(self.identity, initiator=initiator, ephemeral_secret=secret)
-        if initiator:
+        shake = Handshake(self.identity, initiator=place is None, ephemeral_secret=secret)
+        if place is None:
             await stream.send_all(shake.start())
         while shake.secured is None:
             if not shake.ready:
                 data = await stream.receive_some(HANDSHAKE_RECEIVE_BYTES)
                 if not data:
-                    return None
+                    return "handshake broken off"
                 shake.feed(bytes(data))
                 continue
+            if place is not None and not place.spoke:
+                place.spoke = True
+                if not self._at_gate.may_compute(endpoint):
+                    return "too many handshakes"
             answer = shake.advance()
             if answer:
                 await stream.send_all(answer)

@@ -10,6 +10,7 @@ from clawpurse.ledger import codec, crypto
 from clawpurse.ledger.errors import Malformed
 from clawpurse.p2p.book import (
     BUCKET_SIZE,
+    BUCKETS_PER_SOURCE,
     NEW_BUCKETS,
     RECORDS_PER_ANSWER_MAX,
     SKEW_MS,
@@ -154,6 +155,31 @@ def test_one_source_fills_few_buckets_whatever_it_sends() -> None:
     known = [r.node_id for r in b.records()]
     assert all(entry.node_id in known for entry in honest[:3])
     assert sum(entry.node_id in known for entry in honest) >= 9
+
+
+def test_made_up_names_do_not_help_a_source_to_more_buckets() -> None:
+    """Names cost nothing: a thousand of them must not push out what others said."""
+    b = book()
+    honest = [record(50_000 + n, (f"172.{16 + n}.0.1", 1)) for n in range(10)]
+    for number, entry in enumerate(honest):
+        b.add(entry, f"192.{number}.2.1")
+    for number in range(3_000):
+        b.add(record(number, (f"n{number}.evil{number}.example", 1)), "198.51.100.7")
+    named = [r for r in b.records() if r.addresses[0][0].endswith("example")]
+    assert BUCKET_SIZE < len(named) <= BUCKETS_PER_SOURCE * BUCKET_SIZE
+    known = [r.node_id for r in b.records()]
+    assert sum(entry.node_id in known for entry in honest) >= 8
+
+
+def test_a_node_that_moves_far_away_is_known_once() -> None:
+    """Else it would be dialled at its old address for a week."""
+    b = book()
+    b.add(record(1, ("203.0.113.1", 1)), "10.0.0.9")
+    b.connected(record(1, ("203.0.113.1", 1)).node_id)
+    moved = record(1, ("198.51.100.1", 1), issued=NOW + 1)
+    assert b.add(moved, "10.0.0.9")
+    assert b.records() == [moved]
+    assert b.is_tried(moved.node_id)
 
 
 def test_the_book_is_bounded() -> None:

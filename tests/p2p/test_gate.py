@@ -14,6 +14,7 @@ from clawpurse.p2p.gate import (
     HANDSHAKES_PER_S,
     LOG_LINES_BURST,
     LOG_LINES_PER_S,
+    SPEECHLESS_S,
     UNAUTHENTICATED_MAX,
     UNAUTHENTICATED_PER_SUBNET_MAX,
     UNAUTHENTICATED_RESERVED,
@@ -62,12 +63,34 @@ async def test_a_flood_takes_no_tokens_of_configured_peers_and_leaves_no_debt(
     autojump_clock: trio.abc.Clock,
 ) -> None:
     g = gate()
-    let_in = sum(g.reason_to_refuse(stranger(n % 200)) is None for n in range(5_000))
+    let_in = sum(g.may_compute(stranger(n % 200)) for n in range(5_000))
     assert let_in == HANDSHAKES_BURST
-    assert g.reason_to_refuse(FRIEND) is None
+    assert g.may_compute(FRIEND)
     await trio.sleep(1)
-    let_in = sum(g.reason_to_refuse(stranger(n % 200)) is None for n in range(5_000))
+    let_in = sum(g.may_compute(stranger(n % 200)) for n in range(5_000))
     assert let_in == HANDSHAKES_PER_S
+
+
+async def test_who_says_nothing_makes_room_for_who_does(autojump_clock: trio.abc.Clock) -> None:
+    """Half-open connections hold a place only as long as nobody else needs it."""
+    g = gate()
+    with ExitStack() as stack:
+        places = []
+        for number in range(UNAUTHENTICATED_MAX - UNAUTHENTICATED_RESERVED):
+            assert g.reason_to_refuse(stranger(number)) is None
+            places.append(stack.enter_context(g.unauthenticated(stranger(number))))
+        places[0].spoke = True
+        assert g.reason_to_refuse(stranger(200)) is not None
+        await trio.sleep(SPEECHLESS_S)
+        assert g.reason_to_refuse(stranger(200)) is None
+        assert [place.scope.cancel_called for place in places[:3]] == [False, True, False]
+        # A stranger never ends a configured peer's handshake, however slow that is.
+        friends = [stack.enter_context(g.unauthenticated(FRIEND)) for _ in range(9)]
+        await trio.sleep(SPEECHLESS_S)
+        for number in range(100):
+            if g.reason_to_refuse(stranger(number)) is None:
+                stack.enter_context(g.unauthenticated(stranger(number)))
+        assert not any(friend.scope.cancel_called for friend in friends)
 
 
 async def test_a_banned_address_gets_no_handshake(autojump_clock: trio.abc.Clock) -> None:

@@ -116,7 +116,7 @@ async def test_lost_peers_are_found_again(
         await until(lambda: not b.pool.ids(), 5)
         a = await world.peer(1)
         # Pauses begin small again after a steady connection.
-        await until(lambda: b.pool.ids(), 3)
+        await until(b.pool.ids, 3)
     await world.stop(a)
     await trio.sleep(600)
     a = await world.peer(1)
