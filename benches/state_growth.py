@@ -129,12 +129,17 @@ class BenchChain:
         return self._random.randrange(self._accounts)
 
     def _zipf(self) -> int:
-        """Draw by Zipf's law with exponent 1; ranks are spread over the key space by hashing."""
+        """Draw by Zipf's law with exponent 1; account ids are spread over the key space.
+
+        The last loaded are drawn most, so that the caches are from the start what they would
+        be after long use.
+        """
         if not self._weights:
             self._weights = list(
                 itertools.accumulate(1 / rank for rank in range(1, self._accounts + 1))
             )
-        return bisect.bisect(self._weights, self._random.random() * self._weights[-1])
+        rank = bisect.bisect(self._weights, self._random.random() * self._weights[-1])
+        return self._accounts - 1 - min(rank, self._accounts - 1)
 
     def _transfer(self, draw: Callable[[], int], time_ms: int) -> bytes:
         sender = draw()

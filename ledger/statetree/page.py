@@ -88,7 +88,12 @@ def patch_page(page: bytes, changes: Sequence[Change], depth: int) -> tuple[byte
     All key hashes lie under the page's prefix of `depth` nibbles, each at most once. The same
     page object comes back when nothing changed.
     """
-    if len(changes) > _PATCHES_MAX:
+    if len(changes) == 1:
+        key_hash, leaf_hash = changes[0]
+        place = find_entry(page, key_hash)
+        if place >= 0 and leaf_hash is not None:
+            return _replace(page, place, key_hash, leaf_hash, depth), 0
+    elif len(changes) > _PATCHES_MAX:
         return _merge(page, changes, depth)
     patched = bytearray(page)
     # Touched child → a key hash that is, or would be, among its leaves.
@@ -124,7 +129,25 @@ def patch_page(page: bytes, changes: Sequence[Change], depth: int) -> tuple[byte
     return bytes(patched), (len(patched) - len(page)) // ENTRY_BYTES
 
 
-def _slot_range(page: bytearray, near: int, slot: int, depth: int) -> tuple[int, int]:
+def _replace(page: bytes, place: int, key_hash: bytes, leaf_hash: bytes, depth: int) -> bytes:
+    """Return the page with another hash for the leaf at `place`: what most updates do."""
+    middle, end = place + HASH_BYTES, place + ENTRY_BYTES
+    if page[middle:end] == leaf_hash:
+        return page
+    byte = key_hash[depth >> 1]
+    slot = byte & 15 if depth & 1 else byte >> 4
+    patched = bytearray(page)
+    patched[middle:end] = leaf_hash
+    start = KINDS_BYTES + slot * HASH_BYTES
+    if page[slot] == LEAF:
+        patched[start : start + HASH_BYTES] = leaf_hash
+    else:
+        low, high = _slot_range(page, place, slot, depth)
+        patched[start : start + HASH_BYTES] = hash_range(patched, low, high, depth + 1)
+    return bytes(patched)
+
+
+def _slot_range(page: bytes | bytearray, near: int, slot: int, depth: int) -> tuple[int, int]:
     """Return start and end of the entries of child `slot`, which lie around `near`."""
     at, shift = depth >> 1, 0 if depth & 1 else 4
     low = high = near

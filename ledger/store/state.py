@@ -37,12 +37,12 @@ UNDO_BLOCKS: Final = 128
 class StateLimits:
     """Bounds of memory and page shape; none of it is part of the commitment.
 
-    Half of a cache is what surely fits: 128 MiB of pages are 1.3 million leaves, as many
-    of values some 400 thousand accounts.
+    Half of a cache is what surely fits: 128 MiB of pages are 1.3 million leaves, 192 MiB
+    of values some 600 thousand accounts.
     """
 
     page_cache_bytes: int = 256 << 20
-    value_cache_bytes: int = 256 << 20
+    value_cache_bytes: int = 384 << 20
     geometry: Geometry = field(default_factory=Geometry)
 
 
