@@ -250,10 +250,32 @@ def start(
         flags = {name: getattr(ported, name) for name in _LISTENERS}
     config = load_config(root, os.environ, flags)
     ready = partial(_ready, session)
-    run_node(home, config, signer_floor=signer_floor, on_ready=ready)
+    try:
+        run_node(home, config, signer_floor=signer_floor, on_ready=ready)
+    except OperatorError as err:
+        raise _with_home(err, root) from err
 
 
 _LISTENERS: Final = ("p2p_listen", "rpc_listen", "metrics_listen")
+
+
+def _with_home(err: OperatorError, root: Path) -> OperatorError:
+    """Return the error with this node's folder in the command that comes next.
+
+    The node's parts know what mends a fault, not where they lie.
+    """
+    command = err.next_command
+    if not command.startswith(_COMMANDS_OF_A_FOLDER) or "--home" in command:
+        return err
+    return OperatorError(err.what, err.why, f"{command} --home {shown(root)}")
+
+
+_COMMANDS_OF_A_FOLDER: Final = (
+    "clawpurse doctor",
+    "clawpurse db check",
+    "clawpurse config validate",
+    "clawpurse stop",
+)
 
 
 def _ready(session: Session, facts: NodeFacts) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import trio
 
+from clawpurse.cli.accounts import TX_ID_DIGITS
 from clawpurse.cli.failures import Exit, Pending, Rejected, UsageFault
 from clawpurse.cli.output import FAILED, OK, WARNING
 from clawpurse.cli.session import Session, shown
@@ -23,13 +24,16 @@ from clawpurse.ledger.transactions import (
 )
 from clawpurse.modules.kit.web.errors import RpcError
 from clawpurse.modules.registry import build_registry
-from clawpurse.wallet.client import Fate
+from clawpurse.wallet.client import Fate, NodeClient
 from clawpurse.wallet.describe import Line, describe_body, describe_transaction, words_for
 from clawpurse.wallet.receipts import DOCUMENT_BYTES_MAX, ReceiptStore, verify_payment
 
 # A signed form is an array of two parts, a body one of fourteen (docs/protocol.md).
 _SIGNED_FIRST_BYTE: Final = b"\x92"
 _STDIN: Final = "-"
+# Where a shortened id is looked for: what a person can have seen in a table lately.
+_KEYS_SEARCHED_MAX: Final = 20
+_HISTORY_SEARCHED: Final = 500
 
 
 def wait(
@@ -51,7 +55,8 @@ def wait(
         async with session.node() as node:
             terms = await node.terms()
             if tx_id is not None:
-                fate = await node.wait(_digest(tx_id, "transaction id"), timeout_s * 1000)
+                whole = await _whole_id(session, node, tx_id)
+                fate = await node.wait(whole, timeout_s * 1000)
             else:
                 assert account is not None and key is not None
                 fate = await node.wait_by_key(account, _hex(key, "key"), timeout_s * 1000)
@@ -61,6 +66,29 @@ def wait(
 
     fate, document = trio.run(run)
     return _tell_fate(session, fate, document, timeout_s)
+
+
+async def _whole_id(session: Session, node: NodeClient, text: str) -> bytes:
+    """Return the id that `text` is, or begins: tables shorten ids, and what they show can be typed.
+
+    Looked up among the saved receipts and the newest transactions of the own keys. Raises
+    `UsageFault` when none or more than one begins so.
+    """
+    digits = text.removesuffix("…").removeprefix("0x").lower()
+    if len(digits) >= 2 * crypto.HASH_BYTES or len(digits) < TX_ID_DIGITS:
+        return _digest(text, "transaction id")
+    known = set(ReceiptStore(session.client_home.receipts_directory).ids())
+    keystore = session.keystore
+    for name in keystore.names()[:_KEYS_SEARCHED_MAX]:
+        page = await node.history(keystore.show(name).account, limit=_HISTORY_SEARCHED)
+        known.update(str(entry.get("txId")) for entry in page.entries)
+    found = sorted(one for one in known if one.startswith(f"0x{digits}"))
+    if len(found) != 1:
+        what = f"{len(found)} of your transactions begin" if found else "None of yours begins"
+        raise UsageFault(
+            f"{what} with 0x{digits}.", "Give the whole id.", "clawpurse wallet history"
+        )
+    return _digest(found[0], "transaction id")
 
 
 def _tell_fate(

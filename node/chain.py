@@ -269,7 +269,7 @@ def _read_tip(blocks: BlockStore, head: tuple[int, bytes]) -> Tip:
     height, block_id = head
     header_bytes, certificate = blocks.header(height), blocks.certificate(height)
     if header_bytes is None or certificate is None:
-        raise StorageFault(f"Block {height} is not whole.", "", "clawpurse db repair")
+        raise StorageFault(f"Block {height} is not whole.", "", "clawpurse db check")
     header = Header.unpack(header_bytes)
     decided = Certificate.unpack(certificate)
     if header.block_id != block_id or decided.block_id != block_id or header.height != height:

@@ -248,7 +248,7 @@ class PagedTree:
             raise StorageFault(
                 f"The state tree '{self.name}' is damaged in page {number} of depth {depth}.",
                 "Its leaves on disk do not hash to the root that was committed.",
-                "clawpurse db repair",
+                "clawpurse db check",
             )
         return page
 

@@ -24,7 +24,7 @@ def enter(store: KeyValue) -> None:
             raise OperatorError(
                 "The database has content but no format version.",
                 "It is not a ClawPurse database, or its first record was lost.",
-                "clawpurse snapshot restore",
+                "move the folder data away; the chain comes again from the peers",
             )
         batch = Batch()
         fresh = schema.pack_record(schema.KEY_FORMAT, [schema.FORMAT_VERSION])

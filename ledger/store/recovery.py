@@ -167,7 +167,7 @@ def _clear(view: Reads, batch: Batch, prefix: bytes) -> None:
 
 
 def _not_committed(name: str, why: str) -> StorageFault:
-    return StorageFault(f"The state tree '{name}' is damaged.", why, "clawpurse db repair")
+    return StorageFault(f"The state tree '{name}' is damaged.", why, "clawpurse db check")
 
 
 class LeafScan:

@@ -114,7 +114,7 @@ def damaged(key: bytes, problem: str) -> StorageFault:
     return StorageFault(
         f"The {name} record {key.hex()} {problem}.",
         "The disk does not hold what was written to it.",
-        "clawpurse db repair",
+        "clawpurse db check",
     )
 
 

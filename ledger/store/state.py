@@ -119,7 +119,7 @@ class StateStore:
                 f"The state on disk has root 0x{opened.state_root.hex()}, "
                 f"the head's header says 0x{expected_root.hex()}.",
                 "Every tree is whole, but they are not this block's.",
-                "clawpurse db repair",
+                "clawpurse db check",
             )
         return opened
 
@@ -336,7 +336,7 @@ class StateStore:
             raise StorageFault(
                 f"A leaf of the state tree '{stored.tree.name}' is missing.",
                 "",
-                "clawpurse db repair",
+                "clawpurse db check",
             )
         return value_hash_of(value)
 

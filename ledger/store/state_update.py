@@ -266,7 +266,7 @@ class StateUpdate:
             raise StorageFault(
                 f"The state tree '{stored.tree.name}' and its leaves on disk disagree.",
                 "A leaf is missing, or one is there that was never committed.",
-                "clawpurse db repair",
+                "clawpurse db check",
             )
         yield from stored.table.plan(update, part.plan, self.rollback_to is not None)
         part.update = update

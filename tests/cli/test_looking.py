@@ -290,6 +290,29 @@ def test_unknown_pending_and_failed_are_different_answers(
     assert asked.code == code
 
 
+@pytest.mark.usefixtures("wallet")
+def test_a_shortened_id_is_taken_back(cli: Cli, node: FakeNode) -> None:
+    """What a table shows can be typed; where it is not clear, nothing is guessed."""
+    one, two = "0x" + "ab" * 32, "0x" + "ab" * 31 + "cd"
+    listed = [{"txId": one}]
+    node.overrides["account_getTransactions"] = lambda _: {
+        "transactions": listed,
+        "nextCursor": None,
+    }
+    node.overrides["tx_wait"] = lambda params: {"txId": params["txId"], "status": "pending"}
+    done = cli("tx", "wait", one[:14] + "…", "--timeout", "0", "--json")
+    assert json.loads(done.out)["txId"] == one
+    listed.append({"txId": two})
+    unclear = cli("tx", "wait", one[:14], "--timeout", "0")
+    assert (unclear.code, unclear.err) == (
+        2,
+        "2 of your transactions begin with 0xabababababab. Give the whole id. "
+        "→ clawpurse wallet history\n",
+    )
+    assert cli("tx", "wait", "0x" + "99" * 6, "--timeout", "0").code == 2
+    assert cli("tx", "wait", "0x9999", "--timeout", "0").code == 2
+
+
 def test_wait_wants_an_id_or_a_key(cli: Cli) -> None:
     """Half a question gets no half answer."""
     assert cli("tx", "wait").code == 2

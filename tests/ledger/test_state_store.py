@@ -225,7 +225,7 @@ def test_a_damaged_leaf_is_named_and_never_served() -> None:
             state = open_state(store, root, WIDE)
             problems = [p for p in check_state(store, MODULES, ORDERED) if p.problem]
             assert len(problems) == 1
-            assert "db repair" in str(problems[0].problem)
+            assert "db check" in str(problems[0].problem)
             with pytest.raises(StorageFault):
                 for number in range(40):
                     state.get("assets", b"a%d" % number)
@@ -270,7 +270,7 @@ def test_a_lost_leaf_names_its_tree() -> None:
     for key in keys_with(disk, schema.TABLE) + keys_with(disk, schema.DELTA):
         batch.delete(key)
     store.write(batch, sync=True)
-    with pytest.raises(StorageFault, match=r"'assets'.*clawpurse db repair"):
+    with pytest.raises(StorageFault, match=r"'assets'.*clawpurse db check"):
         open_state(store, root, WIDE)
 
 

@@ -380,7 +380,7 @@ def test_leaves_that_do_not_hash_to_the_page_root_are_a_storage_fault() -> None:
     victim = nodes.key_hash_of(b"k7")
     bench.leaves.content[victim] = bytes(32)
     bench.cache.clear()
-    with pytest.raises(StorageFault, match=r"'test'.*db repair"):
+    with pytest.raises(StorageFault, match=r"'test'.*db check"):
         bench.compute({b"k7": b"w"})
 
 
