@@ -230,6 +230,13 @@ class Machine:
         kept = () if self._current is None else self._current.proposals.at(round_)
         return tuple(proposed.proposal for proposed in kept)
 
+    def proposals_at(self, round_: int) -> tuple[Proposal, ...]:
+        """The verified proposals of a round of the height in progress: what may be relayed."""
+        at = self._current
+        if at is None:
+            return ()
+        return tuple(proposed.proposal for proposed in at.proposals.at(round_))
+
     @property
     def live_blocks(self) -> tuple[bytes, ...]:
         """The ids of which the host should keep executed results: at most three (R17)."""

@@ -194,6 +194,7 @@ class Node:
             self.pool.by_wtxid,
             self.intake.knows,
             self.intake.offer,
+            lambda count: self.pool.page(count)[0],
         )
 
     def _build_service(self, keys: Keys) -> None:

@@ -9,7 +9,7 @@ held against the block id: a good header may reach us with a bad body from a bad
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -21,14 +21,24 @@ from clawpurse.ledger.module_api import Registry
 from clawpurse.ledger.transition import Prepared, prepare
 from clawpurse.node import messages
 from clawpurse.node.messages import Compact, ProposalKind
+from clawpurse.node.precedence import Precedence
 from clawpurse.node.verifier import Verifier
+from clawpurse.p2p.channels import TokenBucket
 
-# Two bodies per round and one of the round before; more within one height means an attack.
+# Two bodies per round and one of the round before; more within one height means an attack. What
+# consensus still rests on is kept beyond that.
 BODIES_MAX: Final = 16
-COMPACTS_MAX: Final = 64
+# One peer's announcements: this height and the next, a few rounds each.
+COMPACTS_PER_PEER_MAX: Final = 8
 ANSWER_TIMEOUT_S: Final = 0.4
 # Between failed attempts, so that a peer that answers "unknown" at once is not asked in a spin.
 RETRY_PAUSE_S: Final = 0.05
+# Time-outs and pauses double each time the same peer is asked again, so that a slow link has
+# time for the largest body: 12.8 s in the end.
+DOUBLINGS_MAX: Final = 5
+# What one peer is served, in bytes: each of the bodies that it may need, once in a while.
+SERVED_BYTES_PER_S: Final = 8_000_000
+SERVED_BURST_BYTES: Final = 64_000_000
 # Decoding is cut into pieces of about a millisecond.
 DECODE_SLICE: Final = 32
 log = logging.getLogger("clawpurse.bodies")
@@ -58,6 +68,14 @@ class PoolView(Protocol):
         """Return the one pooled transaction whose wtx id begins so, else None."""
 
 
+class _Question:
+    """What one peer was asked about one block, and what it answered."""
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer: list[bytes] | Block | None = None
+
+
 class BadBody(PeerError):
     """A peer's bytes do not make the block that its header names."""
 
@@ -74,31 +92,44 @@ class Bodies:
         self._outbox = outbox
         self._height = 0
         self._bodies: dict[bytes, Body] = {}
+        # Announcements by peer, then block id, so that nobody can push out another's.
         self._compacts: dict[bytes, dict[bytes, Compact]] = {}
-        self._answers: dict[tuple[bytes, bytes], list[bytes] | Block | None] = {}
+        self._questions: dict[tuple[bytes, bytes], list[_Question]] = {}
+        self._served: dict[bytes, TokenBucket] = {}
         self._arrival = trio.Event()
+        # Ids of blocks that consensus may still decide; set by the owner of the engine.
+        self.needed: Callable[[], Container[bytes]] = tuple
         # Looks up a committed block's bytes by id; set by the owner of the chain.
         self.committed_block: Callable[[bytes], bytes | None] = lambda _block_id: None
+        # Held while a body is made ready: intake waits.
+        self.precedence = Precedence()
 
     def start_height(self, height: int) -> None:
         """Forget everything below the height before `height`."""
         self._height = height
         for block_id in [i for i, b in self._bodies.items() if b.block.header.height < height - 1]:
             del self._bodies[block_id]
-        for block_id in list(self._compacts):
-            self._compacts[block_id] = {
-                peer: compact
-                for peer, compact in self._compacts[block_id].items()
-                if compact.header.height >= height
-            }
-            if not self._compacts[block_id]:
-                del self._compacts[block_id]
+        for peer, compacts in list(self._compacts.items()):
+            kept = {i: c for i, c in compacts.items() if c.header.height >= height}
+            self._compacts[peer] = kept
+            if not kept:
+                del self._compacts[peer]
+
+    def forget_peer(self, peer: bytes) -> None:
+        """A peer is gone: nothing that it announced can be asked of it."""
+        self._compacts.pop(peer, None)
+        self._served.pop(peer, None)
 
     def put(self, body: Body) -> None:
         """Keep a body that matches its header: own, restored from the log, or synced."""
-        while len(self._bodies) >= BODIES_MAX:
-            del self._bodies[next(iter(self._bodies))]
         self._bodies[body.block.header.block_id] = body
+        if len(self._bodies) > BODIES_MAX:
+            needed = self.needed()
+            newest = body.block.header.block_id
+            spare = (i for i in self._bodies if i != newest and i not in needed)
+            oldest = next(spare, None)
+            if oldest is not None:
+                del self._bodies[oldest]
         self._arrived()
 
     def get(self, block_id: bytes) -> Body | None:
@@ -140,13 +171,22 @@ class Bodies:
                 self._take_answer(peer, messages.unpack_id(payload), None)
 
     def _take_compact(self, peer: bytes, compact: Compact) -> None:
-        block_id = compact.header.block_id
         if not self._height <= compact.header.height <= self._height + 1:
             return
-        if block_id not in self._compacts and len(self._compacts) >= COMPACTS_MAX:
-            del self._compacts[next(iter(self._compacts))]
-        self._compacts.setdefault(block_id, {})[peer] = compact
+        compacts = self._compacts.setdefault(peer, {})
+        compacts.pop(compact.header.block_id, None)
+        compacts[compact.header.block_id] = compact
+        if len(compacts) > COMPACTS_PER_PEER_MAX:
+            del compacts[next(iter(compacts))]
         self._arrived()
+
+    def _may_serve(self, peer: bytes, size_bytes: int) -> bool:
+        """Tell whether a peer may have so much more; one that asks on and on gets no answer."""
+        now_s = trio.current_time()
+        bucket = self._served.get(peer)
+        if bucket is None:
+            bucket = self._served[peer] = TokenBucket(SERVED_BYTES_PER_S, SERVED_BURST_BYTES, now_s)
+        return bucket.allows(size_bytes, now_s)
 
     def _answer_compact(self, peer: bytes, block_id: bytes) -> None:
         compact = self.compact(block_id)
@@ -161,23 +201,30 @@ class Bodies:
             self._outbox.send(peer, ProposalKind.UNKNOWN, messages.pack_id(block_id))
             return
         raws = [body.block.transactions[place] for place in places]
-        self._outbox.send(peer, ProposalKind.MISSING, messages.pack_missing(block_id, raws))
+        if self._may_serve(peer, sum(map(len, raws))):
+            self._outbox.send(peer, ProposalKind.MISSING, messages.pack_missing(block_id, raws))
 
     def _answer_full(self, peer: bytes, block_id: bytes) -> None:
         body = self._bodies.get(block_id)
-        data = body.block.pack() if body is not None else self.committed_block(block_id)
-        if data is None:
+        data = self.committed_block(block_id) if body is None else None
+        if body is None and data is None:
             self._outbox.send(peer, ProposalKind.UNKNOWN, messages.pack_id(block_id))
-        else:
-            self._outbox.send(peer, ProposalKind.FULL, data)
+            return
+        size = len(data) if data is not None else 0
+        if body is not None:
+            size = sum(map(len, body.block.transactions))
+        if self._may_serve(peer, size):
+            packed = body.block.pack() if body is not None else data
+            assert packed is not None
+            self._outbox.send(peer, ProposalKind.FULL, packed)
 
     def _take_answer(
         self, peer: bytes, block_id: bytes, answer: list[bytes] | Block | None
     ) -> None:
         # Only what is being waited for is kept, so that nobody can fill memory with answers.
-        if (peer, block_id) in self._answers:
-            self._answers[peer, block_id] = answer
-            self._arrived()
+        for question in self._questions.pop((peer, block_id), ()):
+            question.answer = answer
+            question.answered.set()
 
     # -- getting a body
 
@@ -201,18 +248,18 @@ class Bodies:
                 peer = self._next_peer(tried)
                 if peer is not None:
                     tried[peer] = tried.get(peer, 0) + 1
-                    self.put(await self._fetch(peer, block_id))
+                    self.put(await self._fetch(peer, block_id, _longer(tried[peer])))
                     continue
             except (BadBody, CallerError) as err:
                 log.info("body not usable", extra={"block": block_id.hex(), "why": str(err)})
-                await trio.sleep(RETRY_PAUSE_S)
+                await trio.sleep(RETRY_PAUSE_S * _longer(max(tried.values())))
                 continue
             with trio.move_on_after(ANSWER_TIMEOUT_S):
                 await arrival.wait()
 
     def _next_compact(self, block_id: bytes, tried: dict[bytes, int]) -> bytes | None:
-        for peer in self._compacts.get(block_id, {}):
-            if peer not in tried:
+        for peer, compacts in self._compacts.items():
+            if block_id in compacts and peer not in tried:
                 return peer
         return None
 
@@ -225,12 +272,14 @@ class Bodies:
         return min(peers, key=lambda peer: tried.get(peer, 0), default=None)
 
     async def _rebuild(self, peer: bytes, block_id: bytes) -> Body:
-        compact = self._compacts[block_id][peer]
+        compact = self._compacts[peer][block_id]
         found = [self._pool.prefix_lookup(prefix) for prefix in compact.prefixes]
         places = [place for place, item in enumerate(found) if item is None]
         if places:
             wanted = messages.pack_missing_wanted(block_id, places)
-            answer = await self._ask(peer, block_id, ProposalKind.MISSING_WANTED, wanted)
+            answer = await self._ask(
+                peer, block_id, ProposalKind.MISSING_WANTED, wanted, ANSWER_TIMEOUT_S
+            )
             if not isinstance(answer, list) or len(answer) != len(places):
                 raise BadBody("the announcer did not send what is missing")
             prepared = await self._prepare(answer)
@@ -245,30 +294,30 @@ class Bodies:
         )
         return await _matching(Body(block, whole))
 
-    async def _fetch(self, peer: bytes, block_id: bytes) -> Body:
-        answer = await self._ask(
-            peer, block_id, ProposalKind.FULL_WANTED, messages.pack_id(block_id)
-        )
+    async def _fetch(self, peer: bytes, block_id: bytes, factor: int) -> Body:
+        wanted, timeout_s = messages.pack_id(block_id), ANSWER_TIMEOUT_S * factor
+        answer = await self._ask(peer, block_id, ProposalKind.FULL_WANTED, wanted, timeout_s)
         if not isinstance(answer, Block):
             raise BadBody("the peer does not have it")
         return await self.complete(answer)
 
     async def _ask(
-        self, peer: bytes, block_id: bytes, kind: ProposalKind, payload: bytes
+        self, peer: bytes, block_id: bytes, kind: ProposalKind, payload: bytes, timeout_s: float
     ) -> list[bytes] | Block | None:
-        key = (peer, block_id)
-        waiting: list[bytes] = [b"waiting"]
-        self._answers[key] = waiting
+        """Return a peer's answer about a block, None when it has none or none comes in time."""
+        key, question = (peer, block_id), _Question()
+        self._questions.setdefault(key, []).append(question)
         try:
-            if not self._outbox.send(peer, kind, payload):
-                return None
-            with trio.move_on_after(ANSWER_TIMEOUT_S):
-                while self._answers[key] is waiting:
-                    await self._arrival.wait()
-            answer = self._answers[key]
-            return None if answer is waiting else answer
+            if self._outbox.send(peer, kind, payload):
+                with trio.move_on_after(timeout_s):
+                    await question.answered.wait()
+            return question.answer
         finally:
-            del self._answers[key]
+            waiting = self._questions.get(key, [])
+            if question in waiting:
+                waiting.remove(question)
+                if not waiting:
+                    del self._questions[key]
 
     async def complete(self, block: Block) -> Body:
         """Prepare and verify all of a block's transactions and match it with its header.
@@ -278,6 +327,10 @@ class Bodies:
         return await _matching(Body(block, tuple(await self._prepare(block.transactions))))
 
     async def _prepare(self, raws: Sequence[bytes]) -> list[Prepared]:
+        with self.precedence:
+            return await self._prepare_all(raws)
+
+    async def _prepare_all(self, raws: Sequence[bytes]) -> list[Prepared]:
         prepared: list[Prepared] = []
         for start in range(0, len(raws), DECODE_SLICE):
             piece = raws[start : start + DECODE_SLICE]
@@ -287,6 +340,11 @@ class Bodies:
         if triples and not all(await self._verifier.verify(triples)):
             raise BadBody("a transaction's signature does not verify")
         return prepared
+
+
+def _longer(times: int) -> int:
+    """Return by how much to be more patient when something is tried so many times."""
+    return int(2 ** min(times - 1, DOUBLINGS_MAX))
 
 
 async def _matching(body: Body) -> Body:

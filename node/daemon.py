@@ -27,7 +27,7 @@ from clawpurse.node.files import DiskFiles
 from clawpurse.node.home import NodeHome
 from clawpurse.node.logs import start_logging, stop_logging
 from clawpurse.node.ports import port_error
-from clawpurse.node.signer import FileSigner, create_sign_state, state_name
+from clawpurse.node.signer import FileSigner, set_floor
 from clawpurse.node.verifier import ChildVerifier
 from clawpurse.node.workers import ThreadLane
 from clawpurse.p2p.address import PeerAddress
@@ -62,9 +62,10 @@ def run_node(
 ) -> None:
     """Run the node in `home` until SIGTERM, SIGINT or admin_stop; then stop cleanly.
 
-    `signer_floor`: make a new signing state that signs nothing below this height, where the
-    old one is lost (R24). `on_ready` is called once, when the ports answer. Raises
-    `OperatorError` for what only the operator can mend; its line names the next command.
+    `signer_floor`: sign nothing below this height, where signing state or consensus log were
+    lost or are older than what was signed (R24). `on_ready` is called once, when the ports
+    answer. Raises `OperatorError` for what only the operator can mend; its line names the next
+    command.
     """
     crypto.refuse_odd_library()
     config.require_safe_listeners()
@@ -98,9 +99,8 @@ def _read_keys(
         seed = home.read_seed(home.authority_key)
         public_key = crypto.public_key_of(seed)
         files = DiskFiles(home.signer)
-        missing = state_name(genesis.hash, public_key) not in files.names()
-        if missing and signer_floor is not None:
-            create_sign_state(files, genesis.hash, public_key, signer_floor)
+        if signer_floor is not None:
+            set_floor(files, genesis.hash, public_key, signer_floor)
         signer = FileSigner(seed, genesis.hash, files, ThreadLane())
         if public_key not in genesis.authorities:
             raise OperatorError(

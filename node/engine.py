@@ -51,7 +51,7 @@ from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.envelope import Message
 from clawpurse.ledger.agreement.messages import SignedMessage, kind_of
 from clawpurse.ledger.blocks import Block, Header
-from clawpurse.ledger.errors import Bug, OperatorError
+from clawpurse.ledger.errors import OperatorError
 from clawpurse.node.bodies import Bodies, Body
 from clawpurse.node.signer import DoubleSignRefused, Signer
 from clawpurse.node.wal import Wal
@@ -183,23 +183,23 @@ class Engine:
         """
         wanted = self._chain.height + 1
         newest = self._wal.newest_height()
-        if newest is None and wanted > 1:
-            raise OperatorError(
-                f"The consensus log is missing, the chain is at height {wanted - 1}.",
-                "What this node voted for is lost with it.",
-                "restore data/wal, or start once with --signer-floor HEIGHT",
-            )
-        if newest is not None and newest not in (wanted - 1, wanted):
-            raise OperatorError(
-                f"The consensus log is of height {newest}, the chain is at {wanted - 1}.",
-                "One of them was restored or rolled back without the other.",
-                "clawpurse db check",
-            )
         if newest == wanted:
             self._wal.open(wanted)
             self._replay()
             return
-        if newest is not None:
+        if newest is None and wanted > 1:
+            self._require_clean_start(
+                wanted,
+                f"The consensus log is missing, the chain is at height {wanted - 1}.",
+                "What this node voted for is lost with it.",
+            )
+        elif newest not in (None, wanted - 1):
+            self._require_clean_start(
+                wanted,
+                f"The consensus log is of height {newest}, the chain is at {wanted - 1}.",
+                "One of them was restored or rolled back without the other.",
+            )
+        elif newest is not None:
             # The last height's file stays, so that its bodies can be served.
             self._recovered.extend(
                 event
@@ -207,6 +207,23 @@ class Engine:
                 if isinstance(event, BodyStored)
             )
         self._wal.create(wanted)
+
+    def _require_clean_start(self, height: int, what: str, why: str) -> None:
+        """Refuse to begin a new log at `height` where votes may be forgotten with the old one.
+
+        A follower has none. An authority goes on when its operator has set a floor, above all
+        that it ever signed: there it has neither votes nor locks to remember.
+        """
+        if self._signer is not None:
+            floor, *place = self._signer.watermark.order
+            if place != [0, 0] or floor < height:
+                raise OperatorError(
+                    what,
+                    why,
+                    "restore data/ as a whole, or start once with --signer-floor HEIGHT above "
+                    "all you ever signed",
+                )
+        log.warning("a new consensus log is begun", extra={"height": height, "why": what})
 
     def close_log(self) -> None:
         """Close the log; nothing is lost by not doing so."""
@@ -418,9 +435,8 @@ class Engine:
         for scope in self._tasks:
             scope.cancel()
         self._tasks.clear()
-        body = self._bodies.get(header.block_id)
-        if body is None:
-            raise Bug("a block is decided whose body this node does not have")
+        # Kept since it was judged, and whoever voted for it has it too.
+        body = await self._bodies.obtain(header.block_id)
         await self._chain.commit(body, certificate)
         self._bodies.start_height(header.height + 1)
         await self._wal.roll(header.height + 1)

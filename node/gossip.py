@@ -1,18 +1,19 @@
 """Spreading transactions: bodies from where they entered, announcements onwards.
 
 A node that accepted a transaction from a caller pushes its body to every peer at once; a node
-that got it from a peer only announces its wtx id to the others, who ask for what they lack. So
-a body crosses each link once, and a missing link costs one question. What a full channel drops
-comes later with the block that includes it.
+that got it from a peer only announces its wtx id to the others, who ask for what they lack;
+when an announcer does not answer, the next one is asked. So a body crosses each link once, and
+a missing link costs one question. What a full channel drops comes later with its block.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
+from clawpurse.ledger.crypto import wtx_id_of
 from clawpurse.ledger.transition import Prepared
 from clawpurse.node import messages
 from clawpurse.node.messages import TransactionKind
@@ -23,7 +24,14 @@ FLUSH_PERIOD_S: Final = 0.005
 KNOWN_MAX: Final = 20_000
 # Ids asked for and not answered yet.
 WANTED_MAX: Final = 20_000
+# Others that announced the same id, asked in turn when the first does not answer.
+ANNOUNCERS_MAX: Final = 4
 ANSWER_TIMEOUT_S: Final = 1.0
+RETRY_PERIOD_S: Final = 0.25
+# Pooled transactions that a new peer is told of; what is behind them comes with blocks.
+GREETING_MAX: Final = 4 * messages.ANNOUNCE_MAX
+# Ids of bodies that were handed in and may still be on their way into the pool.
+TAKEN_MAX: Final = 20_000
 
 
 class Outbox(Protocol):
@@ -54,6 +62,13 @@ class Known:
         return item in self._new or item in self._old
 
 
+class _Want(NamedTuple):
+    """An id that a peer was asked for, and who else announced it."""
+
+    deadline_s: float
+    others: list[bytes]
+
+
 class TransactionGossip:
     """One node's spreading of transactions. `find` returns a pooled one by wtx id."""
 
@@ -62,19 +77,32 @@ class TransactionGossip:
         outbox: Outbox,
         find: Callable[[bytes], Prepared | None],
         knows: Callable[[bytes], bool],
-        take: Callable[[Sequence[bytes], bytes], object],
+        take: Callable[[Sequence[bytes], bytes], int],
+        pooled: Callable[[int], Sequence[Prepared]],
     ) -> None:
         """`knows(wtx_id)` tells what need not be asked for; `take(raws, peer)` hands received
-        bodies to the intake without waiting.
+        bodies to the intake without waiting and returns how many it took; `pooled(count)`
+        returns so many pooled transactions, those first that would be proposed first.
         """
         self._outbox = outbox
         self._find = find
         self._knows = knows
         self._take = take
+        self._pooled = pooled
         self._known: dict[bytes, Known] = {}
         self._fresh: list[tuple[Prepared, bytes | None]] = []
-        self._wanted: dict[bytes, float] = {}
+        # In order of their deadlines, because each gets the same time from its question on.
+        self._wanted: dict[bytes, _Want] = {}
+        self._taken = Known(TAKEN_MAX)
         self._wake = trio.Event()
+
+    def connected(self, peer: bytes) -> None:
+        """Announce to a new peer what waits here: it may be the next to propose."""
+        known = self._known.setdefault(peer, Known(KNOWN_MAX))
+        ids = [item.transaction.wtx_id for item in self._pooled(GREETING_MAX)]
+        for wtx_id in ids:
+            known.add(wtx_id)
+        self._announce(peer, ids)
 
     def forget_peer(self, peer: bytes) -> None:
         """A peer is gone."""
@@ -89,29 +117,70 @@ class TransactionGossip:
         """Take or answer a message of the transactions channel. Raises `Malformed`."""
         match kind:
             case TransactionKind.BODIES:
-                self._take(messages.unpack_bodies(payload), peer)
+                self._take_bodies(peer, messages.unpack_bodies(payload))
             case TransactionKind.ANNOUNCE:
-                self._ask(peer, messages.unpack_ids(payload))
+                self._hear(peer, messages.unpack_ids(payload))
             case TransactionKind.WANTED:
                 self._answer(peer, messages.unpack_ids(payload))
 
-    def _ask(self, peer: bytes, ids: list[bytes]) -> None:
+    def _take_bodies(self, peer: bytes, raws: list[bytes]) -> None:
+        wtx_ids = [wtx_id_of(raw) for raw in raws]
+        for wtx_id in wtx_ids:
+            self._wanted.pop(wtx_id, None)
+        if self._take(raws, peer) == len(raws):
+            for wtx_id in wtx_ids:
+                self._taken.add(wtx_id)
+
+    def _lacks(self, wtx_id: bytes) -> bool:
+        return wtx_id not in self._taken and not self._knows(wtx_id)
+
+    def _hear(self, peer: bytes, ids: list[bytes]) -> None:
+        """Ask for what is announced and lacking, unless another peer is being asked for it."""
         known = self._known.setdefault(peer, Known(KNOWN_MAX))
-        now = trio.current_time()
-        wanted = []
+        fresh: list[tuple[bytes, list[bytes]]] = []
         for wtx_id in ids:
             known.add(wtx_id)
-            if not self._knows(wtx_id) and self._wanted.get(wtx_id, 0.0) <= now:
-                wanted.append(wtx_id)
-                self._wanted.pop(wtx_id, None)
-                self._wanted[wtx_id] = now + ANSWER_TIMEOUT_S
+            want = self._wanted.get(wtx_id)
+            if want is not None:
+                if len(want.others) < ANNOUNCERS_MAX and peer not in want.others:
+                    want.others.append(peer)
+            elif self._lacks(wtx_id):
+                fresh.append((wtx_id, []))
+        self._ask(peer, fresh)
+
+    def _ask(self, peer: bytes, wanted: Sequence[tuple[bytes, list[bytes]]]) -> None:
+        """Ask a peer for ids; each comes with the others that announced it."""
+        if not wanted:
+            return
+        deadline_s = trio.current_time() + ANSWER_TIMEOUT_S
+        for wtx_id, others in wanted:
+            self._wanted[wtx_id] = _Want(deadline_s, others)
         while len(self._wanted) > WANTED_MAX:
             del self._wanted[next(iter(self._wanted))]
-        if wanted:
-            self._outbox.send(peer, TransactionKind.WANTED, messages.pack_ids(wanted))
+        ids = [wtx_id for wtx_id, _ in wanted]
+        for start in range(0, len(ids), messages.ANNOUNCE_MAX):
+            piece = ids[start : start + messages.ANNOUNCE_MAX]
+            self._outbox.send(peer, TransactionKind.WANTED, messages.pack_ids(piece))
+
+    async def _ask_others(self) -> None:
+        """Ask the next announcer for what the one before did not send, until cancelled."""
+        while True:
+            await trio.sleep(RETRY_PERIOD_S)
+            now_s, peers = trio.current_time(), frozenset(self._outbox.peers())
+            again: dict[bytes, list[tuple[bytes, list[bytes]]]] = {}
+            while self._wanted:
+                wtx_id, want = next(iter(self._wanted.items()))
+                if want.deadline_s > now_s:
+                    break
+                del self._wanted[wtx_id]
+                able = [other for other in want.others if other in peers]
+                if able and self._lacks(wtx_id):
+                    again.setdefault(able[0], []).append((wtx_id, able[1:]))
+            for peer, wanted in again.items():
+                self._ask(peer, wanted)
 
     def _answer(self, peer: bytes, ids: list[bytes]) -> None:
-        found = [item for item in map(self._find, ids) if item is not None]
+        found = [item for item in map(self._find, dict.fromkeys(ids)) if item is not None]
         self._send_bodies(peer, found)
 
     def _send_bodies(self, peer: bytes, items: Sequence[Prepared]) -> None:
@@ -131,6 +200,11 @@ class TransactionGossip:
 
     async def run(self) -> None:
         """Spread until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask_others)
+            await self._spread_all()
+
+    async def _spread_all(self) -> None:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
@@ -156,6 +230,9 @@ class TransactionGossip:
                 ids.append(wtx_id)
         if bodies:
             self._send_bodies(peer, bodies)
+        self._announce(peer, ids)
+
+    def _announce(self, peer: bytes, ids: Sequence[bytes]) -> None:
         for start in range(0, len(ids), messages.ANNOUNCE_MAX):
-            piece = ids[start : start + messages.ANNOUNCE_MAX]
+            piece = list(ids[start : start + messages.ANNOUNCE_MAX])
             self._outbox.send(peer, TransactionKind.ANNOUNCE, messages.pack_ids(piece))

@@ -229,10 +229,14 @@ def unpack_missing_wanted(data: bytes) -> tuple[bytes, list[int]]:
     )
     block_id, places = codec.array(wire, "missingWanted", 2)
     found = codec.items(places, "missingWanted.places", BLOCK_TRANSACTIONS_MAX)
-    high = BLOCK_TRANSACTIONS_MAX - 1
-    return codec.digest(block_id, "missingWanted.blockId"), [
-        codec.integer(item, "missingWanted.places[]", 0, high) for item in found
-    ]
+    low, high = 0, BLOCK_TRANSACTIONS_MAX - 1
+    wanted = []
+    for item in found:
+        # Ascending, or one small request could ask for the largest transaction 20,000 times.
+        place = codec.integer(item, "missingWanted.places[]", low, high)
+        wanted.append(place)
+        low = place + 1
+    return codec.digest(block_id, "missingWanted.blockId"), wanted
 
 
 def pack_missing(block_id: bytes, raws: list[bytes]) -> bytes:

@@ -116,15 +116,17 @@ class Router:
 
     def connected(self, node_id: bytes) -> None:
         """Greet a peer."""
-        votes, _, _, sync = self.parts
+        votes, _, gossip, sync = self.parts
         votes.connected(node_id)
+        gossip.connected(node_id)
         sync.announce([node_id])
         self._notify()
 
     def disconnected(self, node_id: bytes) -> None:
         """Forget a peer."""
-        votes, _, gossip, sync = self.parts
+        votes, bodies, gossip, sync = self.parts
         votes.forget_peer(node_id)
+        bodies.forget_peer(node_id)
         gossip.forget_peer(node_id)
         sync.forget_peer(node_id)
         self._notify()

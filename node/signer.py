@@ -2,8 +2,8 @@
 
 The watermark (the last position signed, its bytes, its signature) is on disk before a signature
 leaves this file. It lies in a preallocated file of two slots, written in turn; a torn write
-damages at most the slot that was being written, and the other still holds the position before,
-whose signature had not left yet.
+damages at most the slot that was being written, whose signature had not left yet, and the
+other still holds the position before.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ class FileSigner:
         self._files = files
         self._lane = lane
         self._name = state_name(genesis_hash, self._public_key)
+        self._is_durable = True
         self.refusal_count = 0
         try:
             data = files.read(self._name)
@@ -101,6 +102,8 @@ class FileSigner:
         position = self._own_position(sign_bytes)
         last = self._watermark
         if position.order == last.order and sign_bytes == last.sign_bytes:
+            if not self._is_durable:
+                self._store(last)
             return last.signature
         if position.order <= last.order:
             self.refusal_count += 1
@@ -116,10 +119,11 @@ class FileSigner:
         return position
 
     def _store(self, watermark: Watermark) -> None:
-        # The guard moves first: if the write fails half-way, other bytes stay refused.
-        self._watermark = watermark
-        slot = _slot(watermark)
-        self._files.write_slot(self._name, SLOT_BYTES * (watermark.counter % 2), slot)
+        # The guard moves first: if the write fails half-way, other bytes stay refused, and the
+        # signature stays here until a write succeeds.
+        self._watermark, self._is_durable = watermark, False
+        _write(self._files, self._name, watermark)
+        self._is_durable = True
 
 
 def state_name(genesis_hash: bytes, public_key: bytes) -> str:
@@ -141,6 +145,26 @@ def create_sign_state(
     files.create(name, _slot(first) + bytes(SLOT_BYTES)).close()
 
 
+def set_floor(files: Files, genesis_hash: bytes, public_key: bytes, height: int) -> None:
+    """Make sure that a key signs nothing below `height`, on its operator's word.
+
+    For a state that is lost, damaged or older than what was signed. A state that can be read is
+    only ever raised.
+    """
+    name = state_name(genesis_hash, public_key)
+    last = _readable(files.read(name)) if name in files.names() else None
+    order = (height, 0, 0)
+    if last is None:
+        first = Watermark(0, order, b"", b"")
+        files.create(name, _slot(first) + bytes(SLOT_BYTES)).close()
+    elif last.order < order:
+        _write(files, name, Watermark(last.counter + 1, order, b"", b""))
+
+
+def _write(files: Files, name: str, watermark: Watermark) -> None:
+    files.write_slot(name, SLOT_BYTES * (watermark.counter % 2), _slot(watermark))
+
+
 def _slot(watermark: Watermark) -> bytes:
     body = codec.pack(
         [
@@ -157,22 +181,28 @@ def _slot(watermark: Watermark) -> bytes:
     return (head + body).ljust(SLOT_BYTES, b"\0")
 
 
-def _newest(data: bytes) -> Watermark:
+def _readable(data: bytes) -> Watermark | None:
+    """Return the newer of the slots that can be read."""
     found = [_read_slot(data[place : place + SLOT_BYTES]) for place in (0, SLOT_BYTES)]
     readable = [watermark for watermark in found if watermark is not None]
-    if not readable:
+    return max(readable) if readable else None
+
+
+def _newest(data: bytes) -> Watermark:
+    found = _readable(data)
+    if found is None:
         raise OperatorError(
             "Both slots of the signing state are damaged.",
             "This node no longer knows what it signed.",
             "start once with --signer-floor HEIGHT above all you ever signed",
         )
-    return max(readable)
+    return found
 
 
 def _read_slot(data: bytes) -> Watermark | None:
     length = int.from_bytes(data[:4], "big")
     body = data[8 : 8 + length]
-    if not length or zlib.crc32(body) != int.from_bytes(data[4:8], "big"):
+    if not 0 < length <= SLOT_BYTES - 8 or zlib.crc32(body) != int.from_bytes(data[4:8], "big"):
         return None
     wire = codec.unpack(body, size_max=SLOT_BYTES, field="watermark")
     codec.version(wire[0], "watermark.version", (STATE_VERSION,))

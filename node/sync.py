@@ -2,12 +2,14 @@
 
 Peers say how far they are (a hint, never a fact). The next blocks are asked for in windows from
 several peers at once; each goes with its certificate through the same rule that decides, so one
-place decides. A wrong block costs its sender; a silent peer is asked less.
+place decides. A wrong block costs its sender; who does not deliver what it says it has is asked
+less and less, and until it delivers its word on how far the chain is does not count.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
@@ -18,7 +20,7 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.blocks import Block
-from clawpurse.ledger.errors import CallerError, PeerError
+from clawpurse.ledger.errors import CallerError, InvalidCertificate, PeerError
 from clawpurse.node import messages
 from clawpurse.node.bodies import Bodies
 from clawpurse.node.chain import Chain
@@ -28,8 +30,15 @@ from clawpurse.node.messages import SyncKind, Tip
 WINDOW_BLOCKS: Final = 32
 # Blocks fetched ahead of the one being applied: 128 MB if all are full.
 AHEAD_BLOCKS_MAX: Final = 64
+AHEAD_BYTES_MAX: Final = 64_000_000
 REQUESTS_MAX: Final = 3
+# Doubled each time for who missed it, so that a slow link has time for the largest block.
 ANSWER_TIMEOUT_S: Final = 5.0
+DOUBLINGS_MAX: Final = 5
+DOUBT_FIRST_S: Final = 2.0
+# Ranges that peers wait for; each peer has at most `REQUESTS_MAX` open if it is like us.
+SERVING_MAX: Final = 256
+SERVING_PER_PEER_MAX: Final = 4
 # How often a node says where it is, beside right after each commit.
 TIP_PERIOD_S: Final = 2.0
 # Being one block behind is normal for a moment: consensus is about to decide it here too.
@@ -63,6 +72,24 @@ class Progress(NamedTuple):
         return max(0, self.best - self.height)
 
 
+class _Standing:
+    """What is thought of one peer's word: its tip, and whether it delivers."""
+
+    def __init__(self) -> None:
+        self.tip: Tip | None = None
+        self.failures = 0
+        self.doubted_until_s = float("-inf")
+
+
+class _Fetched(NamedTuple):
+    """A block on its way into the chain, and who sent it."""
+
+    peer: bytes
+    block: Block
+    certificate: Certificate
+    size_bytes: int
+
+
 class BlockSync:
     """Fetches and applies missing blocks; answers those who miss some."""
 
@@ -81,9 +108,12 @@ class BlockSync:
         self._domain = domain
         self._outbox = outbox
         self._on_progress = on_progress
-        self._tips: dict[bytes, Tip] = {}
-        self._fetched: dict[int, tuple[bytes, Block, Certificate]] = {}
+        self._peers: dict[bytes, _Standing] = {}
+        self._fetched: dict[int, _Fetched] = {}
         self._pending: dict[int, tuple[bytes, float]] = {}
+        self._proven: Certificate | None = None
+        self._asked_of_us: deque[tuple[bytes, int, int]] = deque()
+        self._asked = trio.Event()
         self._news = trio.Event()
         self._rate = 0.0
 
@@ -93,16 +123,20 @@ class BlockSync:
         """Take or answer a message of the sync channel. Raises `Malformed`."""
         match kind:
             case SyncKind.TIP:
-                self._tips[peer] = Tip.unpack(payload)
+                self._standing(peer).tip = Tip.unpack(payload)
                 self._notify()
             case SyncKind.RANGE_WANTED:
-                self._answer(peer, *messages.unpack_range_wanted(payload))
+                self._promise(peer, *messages.unpack_range_wanted(payload))
             case SyncKind.RANGE:
                 self._take(peer, *messages.unpack_range(payload))
 
+    def _standing(self, peer: bytes) -> _Standing:
+        return self._peers.setdefault(peer, _Standing())
+
     def forget_peer(self, peer: bytes) -> None:
         """A peer is gone: what it was asked for is asked of others."""
-        self._tips.pop(peer, None)
+        self._peers.pop(peer, None)
+        self._asked_of_us = deque(entry for entry in self._asked_of_us if entry[0] != peer)
         for first in [f for f, (asked, _) in self._pending.items() if asked == peer]:
             del self._pending[first]
         self._notify()
@@ -118,28 +152,50 @@ class BlockSync:
         news, self._news = self._news, trio.Event()
         news.set()
 
-    def _answer(self, peer: bytes, first: int, count: int) -> None:
-        blocks: list[tuple[bytes, bytes]] = []
-        size = 0
-        for height in range(first, min(first + count, self._chain.height + 1)):
-            try:
-                block = self._chain.blocks.block(height)
-            except CallerError:
-                break
+    def _promise(self, peer: bytes, first: int, count: int) -> None:
+        """Note what a peer asks for; beyond a few at once it is told nothing, and asks again."""
+        open_ = sum(entry[0] == peer for entry in self._asked_of_us)
+        if open_ < SERVING_PER_PEER_MAX and len(self._asked_of_us) < SERVING_MAX:
+            self._asked_of_us.append((peer, first, count))
+            self._asked.set()
+
+    async def _serve(self) -> None:
+        """Answer one question after the other, a block at a time."""
+        while True:
+            while not self._asked_of_us:
+                self._asked = trio.Event()
+                await self._asked.wait()
+            peer, first, count = self._asked_of_us.popleft()
+            blocks: list[tuple[bytes, bytes]] = []
+            size = 0
+            for height in range(first, min(first + count, self._chain.height + 1)):
+                pair = self._pair(height)
+                if pair is None:
+                    break
+                size += len(pair[0]) + len(pair[1])
+                if blocks and size > messages.RANGE_BYTES_MAX:
+                    break
+                blocks.append(pair)
+                await trio.lowlevel.checkpoint()
+            self._outbox.send(peer, SyncKind.RANGE, messages.pack_range(first, blocks))
+            await trio.lowlevel.checkpoint()
+
+    def _pair(self, height: int) -> tuple[bytes, bytes] | None:
+        """Return a block and its certificate, None where this node does not keep them."""
+        try:
+            block = self._chain.blocks.block(height)
             certificate = self._chain.blocks.certificate(height)
-            if block is None or certificate is None:
-                break
-            size += len(block) + len(certificate)
-            if blocks and size > messages.RANGE_BYTES_MAX:
-                break
-            blocks.append((block, certificate))
-        self._outbox.send(peer, SyncKind.RANGE, messages.pack_range(first, blocks))
+        except CallerError:
+            return None
+        return None if block is None or certificate is None else (block, certificate)
 
     def _take(self, peer: bytes, first: int, pairs: list[tuple[bytes, bytes]]) -> None:
         asked = self._pending.get(first)
         if asked is None or asked[0] != peer:
             return  # Late, or nobody asked.
         del self._pending[first]
+        if not pairs:
+            self._doubt(peer)
         try:
             for height, (raw, packed) in enumerate(pairs, first):
                 block, certificate = Block.unpack(raw), Certificate.unpack(packed)
@@ -148,20 +204,65 @@ class BlockSync:
                 if certificate.block_id != block.header.block_id:
                     raise PeerError(f"block {height} came with another block's certificate")
                 if height > self._chain.height:
-                    self._fetched.setdefault(height, (peer, block, certificate))
+                    fetched = _Fetched(peer, block, certificate, len(raw))
+                    self._fetched.setdefault(height, fetched)
         except (CallerError, PeerError) as err:
-            self._outbox.punish(peer, f"bad blocks: {err}")
-        if not pairs:
-            self._tips.pop(peer, None)
+            self._punish(peer, f"bad blocks: {err}")
         self._notify()
+
+    def _punish(self, peer: bytes, reason: str) -> None:
+        """Nothing that a liar sent is used."""
+        for height in [h for h, fetched in self._fetched.items() if fetched.peer == peer]:
+            del self._fetched[height]
+        self._doubt(peer)
+        self._outbox.punish(peer, reason)
+
+    def _doubt(self, peer: bytes) -> None:
+        """A peer did not deliver what it says it has: ask others for a while."""
+        standing = self._standing(peer)
+        pause_s = DOUBT_FIRST_S * 2 ** min(standing.failures, DOUBLINGS_MAX)
+        standing.failures += 1
+        standing.doubted_until_s = trio.current_time() + pause_s
 
     # -- catching up
 
     @property
     def progress(self) -> Progress:
         """How far this node is, and how far the best peer says it is."""
-        best = max((tip.height for tip in self._tips.values()), default=0)
+        best = max((tip.height for _, tip in self._believed()), default=0)
         return Progress(self._chain.height, max(best, self._chain.height), self._rate)
+
+    def _believed(self) -> list[tuple[bytes, Tip]]:
+        """Return the tips that count: of peers that deliver, if there are such."""
+        now_s = trio.current_time()
+        told = [
+            (peer, standing, standing.tip)
+            for peer, standing in self._peers.items()
+            if standing.tip is not None and standing.doubted_until_s <= now_s
+        ]
+        proven = [(peer, tip) for peer, standing, tip in told if not standing.failures]
+        return proven or [(peer, tip) for peer, _, tip in told]
+
+    def knows_decided(self, height: int) -> bool:
+        """Tell whether a certificate at hand proves that a height is decided already.
+
+        At such a height there is nothing left to vote on.
+        """
+        fetched = self._fetched.get(height)
+        if fetched is None:
+            return False
+        try:
+            self._prove(fetched)
+        except InvalidCertificate as err:
+            self._punish(fetched.peer, f"bad block {height}: {err}")
+            return False
+        return True
+
+    def _prove(self, fetched: _Fetched) -> None:
+        """Verify a certificate, once. Raises `InvalidCertificate`."""
+        if self._proven != fetched.certificate:
+            fetched.certificate.verify(self._domain, self._chain.authorities, crypto.verify)
+            self._proven = fetched.certificate
 
     @property
     def syncing(self) -> bool:
@@ -172,6 +273,7 @@ class BlockSync:
         """Keep up until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._announce_often)
+            nursery.start_soon(self._serve)
             nursery.start_soon(self._apply_all)
             while True:
                 news = self._news
@@ -196,13 +298,14 @@ class BlockSync:
     def _request_windows(self) -> None:
         now = trio.current_time()
         for first in [f for f, (_, deadline) in self._pending.items() if deadline < now]:
-            peer, _ = self._pending.pop(first)
-            self._tips.pop(peer, None)  # It must say again where it is before it is asked.
+            self._doubt(self._pending.pop(first)[0])
         height = self._chain.height
         for stale in [h for h in self._fetched if h <= height]:
             del self._fetched[stale]
         best = self.progress.best
         first = height + 1
+        if sum([fetched.size_bytes for fetched in self._fetched.values()]) > AHEAD_BYTES_MAX:
+            best = min(best, first)
         while first <= min(best, height + AHEAD_BLOCKS_MAX):
             if len(self._pending) >= REQUESTS_MAX:
                 return
@@ -218,7 +321,8 @@ class BlockSync:
                 return
             wanted = messages.pack_range_wanted(first, count)
             if self._outbox.send(chosen, SyncKind.RANGE_WANTED, wanted):
-                self._pending[first] = (chosen, now + ANSWER_TIMEOUT_S)
+                patience = 2 ** min(self._standing(chosen).failures, DOUBLINGS_MAX)
+                self._pending[first] = (chosen, now + ANSWER_TIMEOUT_S * patience)
             first += count
 
     def _gap(self, first: int, best: int) -> int:
@@ -231,7 +335,7 @@ class BlockSync:
 
     def _choose(self, height: int) -> bytes | None:
         """Return the peer with the fewest open requests that says it has a height."""
-        able = [peer for peer, tip in self._tips.items() if tip.floor <= height <= tip.height]
+        able = [peer for peer, tip in self._believed() if tip.floor <= height <= tip.height]
         asked = [peer for peer, _ in self._pending.values()]
         return min(able, key=asked.count, default=None)
 
@@ -245,7 +349,7 @@ class BlockSync:
                     await self._news.wait()
                 started, applied = trio.current_time(), 0
                 continue
-            if not await self._apply(*found):
+            if not await self._apply(found):
                 continue
             applied += 1
             elapsed = trio.current_time() - started
@@ -253,17 +357,19 @@ class BlockSync:
             self._on_progress()
             self._notify()
 
-    async def _apply(self, peer: bytes, block: Block, certificate: Certificate) -> bool:
+    async def _apply(self, fetched: _Fetched) -> bool:
         """Verify one block and hand it to consensus; True once it is committed."""
+        peer, block, certificate = fetched.peer, fetched.block, fetched.certificate
         height = block.header.height
         try:
-            certificate.verify(self._domain, self._chain.authorities, crypto.verify)
+            self._prove(fetched)
             body = await self._bodies.complete(block)
         except (CallerError, PeerError) as err:
-            self._outbox.punish(peer, f"bad block {height}: {err}")
-            self._tips.pop(peer, None)
+            self._punish(peer, f"bad block {height}: {err}")
             self._notify()
             return False
+        if peer in self._peers:
+            self._peers[peer].failures = 0
         if self._chain.height + 1 != height:
             return False
         self._bodies.put(body)

@@ -28,14 +28,14 @@ from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Engine
 from clawpurse.node.messages import ConsensusKind, Have, ProposalKind
-from clawpurse.node.signer import Signer
+from clawpurse.node.signer import NOTHING_SIGNED, Signer
 
 # How often participants say what they hold. Votes are a hundred bytes; this bounds how long a
 # lost one delays a round.
 HAVE_PERIOD_S: Final = 0.3
 IDLE_PERIOD_S: Final = 1.0
-# Proposals of the height in progress that are kept to be relayed.
-PROPOSALS_KEPT: Final = 8
+# What a peer lacks is sent no oftener than this, however often it says that it lacks it.
+REPAIR_PERIOD_S: Final = 0.1
 log = logging.getLogger("clawpurse.consensus")
 
 
@@ -71,7 +71,7 @@ class VoteGossip:
         self._outbox = outbox
         self._signer = signer
         self._participants: dict[bytes, Have] = {}
-        self._proposals: dict[tuple[int, int], Proposal] = {}
+        self._repaired_s: dict[bytes, float] = {}
         self._answered: dict[bytes, None] = {}
         self._gate = trio.Event()
         self._engine: Engine | None = None
@@ -95,8 +95,6 @@ class VoteGossip:
     def broadcast(self, message: Message) -> None:
         """Send a message to every participant, a proposal together with its compact body."""
         payload = pack_message(message)
-        if isinstance(message, Proposal):
-            self._keep(message)
         for peer in self._participants:
             self._send(peer, message, payload)
 
@@ -106,12 +104,6 @@ class VoteGossip:
             compact = self._bodies.compact(message.block_id)
             if compact is not None:
                 self._outbox.send_proposal(peer, ProposalKind.COMPACT, compact)
-
-    def _keep(self, proposal: Proposal) -> None:
-        self._proposals.pop((proposal.height, proposal.round), None)
-        self._proposals[proposal.height, proposal.round] = proposal
-        while len(self._proposals) > PROPOSALS_KEPT:
-            del self._proposals[next(iter(self._proposals))]
 
     def connected(self, peer: bytes) -> None:
         """Say to a new peer where this node stands; ask what it knows of our votes."""
@@ -124,6 +116,7 @@ class VoteGossip:
     def forget_peer(self, peer: bytes) -> None:
         """A peer is gone."""
         self._participants.pop(peer, None)
+        self._repaired_s.pop(peer, None)
 
     def _have(self) -> Have:
         machine = self.engine.machine
@@ -134,7 +127,7 @@ class VoteGossip:
         return Have(
             height,
             round_,
-            (height, round_) in self._proposals,
+            bool(machine.proposals_at(round_)),
             votes.bitmap(Kind.PREVOTE, round_),
             votes.bitmap(Kind.PRECOMMIT, round_),
         )
@@ -170,8 +163,6 @@ class VoteGossip:
         event: Input
         if isinstance(message, Proposal):
             event = ProposalReceived(message, self._timely(message))
-            if message.height == self.engine.machine.height:
-                self._keep(message)
         elif isinstance(message, Vote):
             event = VoteReceived(message)
         else:
@@ -195,14 +186,18 @@ class VoteGossip:
         votes = machine.votes
         if votes is None or have.height != machine.height:
             return
+        now_s = trio.current_time()
+        if now_s - self._repaired_s.get(peer, float("-inf")) < REPAIR_PERIOD_S:
+            return
+        self._repaired_s[peer] = now_s
         lacking: list[Message] = []
         if machine.round > have.round:
             entry = votes.round_certificate(machine.height, machine.round)
             if entry is not None:
                 lacking.append(entry)
-        proposal = self._proposals.get((have.height, have.round))
-        if proposal is not None and not have.has_proposal:
-            lacking.append(proposal)
+        if not have.has_proposal:
+            # Only what verified here: whoever relays a forgery is taken for the forger.
+            lacking.extend(machine.proposals_at(have.round))
         lacking.extend(votes.lacking(Kind.PREVOTE, have.round, have.prevotes))
         lacking.extend(votes.lacking(Kind.PRECOMMIT, have.round, have.precommits))
         for message in lacking:
@@ -264,7 +259,7 @@ class VoteGossip:
             return
         if len(self._chain.authorities) > 1:
             on_waiting()
-            if signer.watermark.counter > 0:
+            if signer.watermark.order > NOTHING_SIGNED.order:
                 await trio.sleep(TimeoutParams.of(self._chain.params).rebroadcast_ms(0) / 1000)
             await self._gate.wait()
         await self.engine.allow_signing()

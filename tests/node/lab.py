@@ -1,0 +1,177 @@
+"""Networks of whole nodes in one process: the daemon's own `Node`, several authorities at once.
+
+On memory disks, memory links that delay, cut and reset, and a clock that jumps over waiting. A
+lab watches what every authority's key ever signs, over crashes and restarts, and compares chains.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from copy import deepcopy
+from typing import Any
+
+import trio
+import trio.testing
+
+from clawpurse.ledger import crypto
+from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.agreement.signbytes import parse
+from clawpurse.ledger.crypto import public_key_of
+from clawpurse.node.clock import LoopClock
+from clawpurse.node.signer import FileSigner, create_sign_state
+from clawpurse.node.workers import InlineLane
+from clawpurse.p2p.transport import MemoryNetwork
+from tests.node.rpc.nodeworld import Disk, NodeWorld, Running, until
+
+#: Enough for any agreement under these delays: a failed round takes two seconds.
+PATIENCE_S = 60.0
+
+
+class WatchedSigner(FileSigner):
+    """A signer whose every released signature is noted in `released`, by position."""
+
+    released: dict[tuple[bytes, tuple[int, int, int]], bytes]
+    violations: list[str]
+
+    async def sign(self, sign_bytes: bytes) -> bytes:
+        signature = await super().sign(sign_bytes)
+        slot = self.public_key, parse(sign_bytes).order
+        if self.released.setdefault(slot, sign_bytes) != sign_bytes:
+            self.violations.append(f"{slot[0].hex()[:8]} signed twice at {slot[1]}")
+        return signature
+
+
+class Lab(NodeWorld):
+    """A network of several authorities. Made by `run_lab`."""
+
+    def __init__(self, nursery: trio.Nursery, seed: int = 0, **settings: Any) -> None:
+        super().__init__(nursery, **settings)
+        self.chance = random.Random(seed)
+        self.links = MemoryNetwork(lambda _from, _to: self.delay_s())
+        self.delay_max_s = 0.02
+        self.released: dict[tuple[bytes, tuple[int, int, int]], bytes] = {}
+        self.violations: list[str] = []
+        self.tokens = self.seeds
+        self.count = len(self.seeds)
+
+    def delay_s(self) -> float:
+        return self.chance.random() * self.delay_max_s
+
+    def _signer(self, seed: bytes, disk: Disk) -> FileSigner:
+        key = public_key_of(seed)
+        if not disk.signer.names():
+            create_sign_state(disk.signer, self.genesis.hash, key)
+        signer = WatchedSigner(seed, self.genesis.hash, disk.signer, InlineLane())
+        signer.released, signer.violations = self.released, self.violations
+        return signer
+
+    # -- nodes
+
+    async def authorities(self, *numbers: int) -> list[Running]:
+        """Start these authorities (all by default), each knowing those started before."""
+        chosen = numbers or range(1, self.count + 1)
+        return [await self.start(f"authority-{number}") for number in chosen]
+
+    async def start(self, name: str, disk: Disk | None = None, **options: Any) -> Running:
+        """Start a node that knows all that run."""
+        return await self.node(name, *self.nodes.values(), disk=disk, **options)
+
+    async def crash(self, running: Running, disk: Disk | None = None) -> Disk:
+        """Kill a node: what it had on disk at this moment is what is left."""
+        left = disk or disk_of(running)
+        self.links.reset(running.name)
+        running.scope.cancel()
+        await running.node.ended.wait()
+        self.nodes.pop(running.name, None)
+        return left
+
+    def split(self, *sides: Sequence[Running]) -> None:
+        """Let nothing through between these groups."""
+        for side in sides:
+            for other in sides:
+                if other is not side:
+                    for a in side:
+                        for b in other:
+                            self.links.cut(a.name, b.name)
+
+    def heal(self) -> None:
+        """Let everything through again."""
+        names = list(self.nodes)
+        for a in names:
+            for b in names:
+                if a != b:
+                    self.links.heal(a, b)
+
+    # -- what must hold
+
+    async def reach(self, height: int, *nodes: Running, seconds: float = PATIENCE_S) -> None:
+        """Wait until these nodes (all by default) have a block of this height final."""
+        chosen = nodes or tuple(self.nodes.values())
+        await until(lambda: all(node.height >= height for node in chosen), seconds)
+
+    def check(self) -> None:
+        """One chain, each certificate true, no authority signed twice for one position."""
+        assert self.violations == []
+        nodes = list(self.nodes.values())
+        lowest = min(node.height for node in nodes)
+        for height in range(1, lowest + 1):
+            headers = {node.node.chain.blocks.header(height) for node in nodes}
+            assert len(headers) == 1, f"the chains differ at height {height}"
+        for node in nodes:
+            for height in range(1, node.height + 1):
+                packed = node.node.chain.blocks.certificate(height)
+                assert packed is not None
+                Certificate.unpack(packed).verify(
+                    self.node_domain(node), node.node.chain.authorities, crypto.verify
+                )
+
+    def node_domain(self, node: Running) -> Any:
+        return node.node.domain
+
+    def voters(self, node: Running, height: int) -> set[str]:
+        """The names of the authorities whose precommits a node's certificate holds."""
+        packed = node.node.chain.blocks.certificate(height)
+        assert packed is not None
+        members = node.node.chain.authorities.signers(Certificate.unpack(packed).signers)
+        assert members is not None
+        names = {public_key_of(s): f"authority-{n}" for n, s in enumerate(self.seeds, 1)}
+        return {names[key] for key in members}
+
+
+def disk_of(running: Running) -> Disk:
+    """What a node has on disk now, as a copy."""
+    disk = running.disk
+    return Disk(
+        running.store.content(), deepcopy(disk.wal), deepcopy(disk.journal), deepcopy(disk.signer)
+    )
+
+
+def run_lab(
+    scenario: Callable[[Lab], Awaitable[Any]], *, seed: int = 0, **settings: Any
+) -> Any:
+    """Run `scenario(lab)` with four authorities by default; prints the seed that repeats it."""
+    print(f"lab seed {seed}")
+
+    async def main() -> Any:
+        async with trio.open_nursery() as nursery:
+            lab = Lab(nursery, seed, **{"authorities": 4, **settings})
+            result = await scenario(lab)
+            lab.check()
+            nursery.cancel_scope.cancel()
+        return result
+
+    from tests.node.rpc import nodeworld
+
+    try:
+        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    finally:
+        nodeworld.gc.enable()
+        nodeworld.gc.unfreeze()
+
+
+def clock_off(offset_ms: int) -> LoopClock:
+    """A clock that is wrong by so much."""
+    from tests.node.rpc.nodeworld import START_MS
+
+    return LoopClock(START_MS, offset_ms)
