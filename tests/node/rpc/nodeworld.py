@@ -156,7 +156,7 @@ class NodeWorld:
         clock: LoopClock | None = None,
         **config: Any,
     ) -> Running:
-        """Start a node; `authority-N` signs with the Nth seed, others follow. `known`: its peers."""
+        """Start a node; `authority-N` signs with the Nth seed, others follow. `known` are peers."""
         disk = disk or Disk()
         if seed is None and name.startswith("authority-"):
             seed = self.seeds[int(name.removeprefix("authority-")) - 1]
