@@ -42,6 +42,7 @@ from clawpurse.node.messages import ProposalKind, SyncKind, TransactionKind
 from clawpurse.node.metrics import Metrics
 from clawpurse.node.network import ChannelOutbox, ConsensusOutbox, NetworkView, Router
 from clawpurse.node.ports import Listen, Ports
+from clawpurse.node.precedence import Precedence
 from clawpurse.node.proposing import Proposing
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.signer import Signer
@@ -108,6 +109,7 @@ class Node:
         self.domain: Final = Domain(genesis.chain_id, genesis.hash, 0)
         self.own_key: Final = None if keys.signer is None else keys.signer.public_key
         self.router: Final = Router()
+        self.precedence: Final = Precedence()
         self.chain: Final = self._open_chain(genesis)
         self.pool: Final = Mempool(
             PoolLimits(
@@ -123,6 +125,7 @@ class Node:
             ChannelOutbox[ProposalKind](self.router, Channel.PROPOSALS),
         )
         self.bodies.committed_block = self._committed_block
+        self.bodies.precedence = self.precedence
         self.finality: Final = Finality()
         self.finality.height = self.chain.height
         self._build_consensus(keys)
@@ -145,7 +148,14 @@ class Node:
         genesis = chain.genesis
         proposing = Proposing(chain, self.pool, outside.clock, domain)
         self.host = ConsensusHost(
-            chain, proposing, self.pool, self.finality, outside.clock, self.own_key, self._committed
+            chain,
+            proposing,
+            self.pool,
+            self.finality,
+            outside.clock,
+            self.own_key,
+            self._committed,
+            self.precedence,
         )
         self.votes = VoteGossip(
             chain, self.bodies, domain, outside.clock, ConsensusOutbox(self.router), keys.signer
@@ -188,6 +198,7 @@ class Node:
             lambda tx_id: locate_transaction(chain.store, tx_id) is not None,
             self._accepted,
             self._rejected,
+            self.precedence,
         )
         self.gossip = TransactionGossip(
             ChannelOutbox[TransactionKind](self.router, Channel.TRANSACTIONS),

@@ -16,6 +16,7 @@ from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Judgement
 from clawpurse.node.finality import Finality
 from clawpurse.node.mempool import Head, Mempool
+from clawpurse.node.precedence import Precedence
 from clawpurse.node.proposing import Proposing
 
 
@@ -31,6 +32,7 @@ class ConsensusHost:
         clock: Clock,
         own_key: bytes | None,
         on_committed: Callable[[Executed, list[bytes]], None],
+        precedence: Precedence,
     ) -> None:
         self._chain = chain
         self._proposing = proposing
@@ -39,6 +41,7 @@ class ConsensusHost:
         self._clock = clock
         self._own_key = own_key
         self._on_committed = on_committed
+        self._precedence = precedence
         self._newest: Executed | None = None
         self.commit_count = 0
         # Tells whether a height is decided already; set by the owner of block sync.
@@ -64,11 +67,13 @@ class ConsensusHost:
         """Build a block; only authorities are ever asked."""
         if self._own_key is None:
             return None
-        return await self._proposing.build(round_, self._own_key)
+        with self._precedence:
+            return await self._proposing.build(round_, self._own_key)
 
     async def judge(self, body: Body) -> Judgement:
         """Check and execute a proposed block."""
-        return await self._proposing.judge(body)
+        with self._precedence:
+            return await self._proposing.judge(body)
 
     async def commit(self, body: Body, certificate: Certificate) -> None:
         """Make a decided block final."""
@@ -96,8 +101,9 @@ class ConsensusHost:
             return
         self._newest = None
         update = self._pool.committed(self.head, executed.prepared)
-        while update.step():
-            await trio.lowlevel.checkpoint()
+        with self._precedence:
+            while update.step():
+                await trio.lowlevel.checkpoint()
         tx_ids = [item.transaction.tx_id for item in executed.prepared]
         self._finality.announce(executed.block.header.height, tx_ids)
         settled = [tx_id for tx_id, _ in update.settled]

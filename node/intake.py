@@ -27,6 +27,7 @@ from clawpurse.node.clock import Clock
 from clawpurse.node.journal import Journal, JournalRecord
 from clawpurse.node.mempool import POOL_RULES, Head, Mempool, Standing
 from clawpurse.node.pool_fates import Fate, Settlement
+from clawpurse.node.precedence import Precedence
 from clawpurse.node.verifier import Triple, Verifier
 
 # A slice ends after so many transactions, or a millisecond. The clock is asked now and then, and
@@ -166,6 +167,7 @@ class Intake:
         is_final: Callable[[bytes], bool],
         on_accepted: OnAccepted,
         on_rejected: OnRejected,
+        precedence: Precedence | None = None,
     ) -> None:
         self._registry = registry
         self._clock = clock
@@ -176,6 +178,7 @@ class Intake:
         self._is_final = is_final
         self._on_accepted = on_accepted
         self._on_rejected = on_rejected
+        self._precedence = Precedence() if precedence is None else precedence
         self._queue: deque[_Job] = deque()
         # By signed bytes: what is submitted twice at once is checked once.
         self._jobs: dict[bytes, _Job] = {}
@@ -285,6 +288,7 @@ class Intake:
             nursery.start_soon(self._keep_promises)
             task_status.started()
             while True:
+                await self._precedence.give_way()
                 if self._verifying and self._verifying[0].verdicts is not None:
                     self._admit_slice()
                 elif self._queue and len(self._verifying) < VERIFYING_MAX:
