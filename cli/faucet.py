@@ -9,6 +9,7 @@ import trio
 
 from clawpurse.cli.failures import Pending, Rejected
 from clawpurse.cli.output import OK
+from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session
 from clawpurse.cli.who import account_named
 from clawpurse.ledger.address import account_text
@@ -37,7 +38,9 @@ def request(session: Session, account: str, timeout_s: int) -> None:
                     ) from err
                 raise
             tx_id = str(answer["txId"])
-            fate = await node.wait(bytes.fromhex(tx_id.removeprefix("0x")), timeout_s * 1000)
+            whole = bytes.fromhex(tx_id.removeprefix("0x"))
+            async with waiting(session.out, "waiting for finality"):
+                fate = await node.wait(whole, timeout_s * 1000)
             if fate.status != "final":
                 raise Pending(
                     f"Pending after {timeout_s} s; may still be final.",

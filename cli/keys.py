@@ -108,7 +108,7 @@ def import_words(
     if mnemonic_file is not None:
         words = _read_text(mnemonic_file)
     else:
-        words = prompts.ask_line(
+        words = prompts.secret_words(
             session.out, "The words, separated by blanks: ", "--mnemonic-file FILE"
         )
     passphrase = prompts.new_passphrase(session.out, passphrase_file)

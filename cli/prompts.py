@@ -67,12 +67,20 @@ def confirm_by_name(
         raise UsageFault("That is not its name.", "Nothing was deleted.", "")
 
 
-def ask_line(out: Output, question: str, option: str) -> str:
-    """Ask for one line. Raises `UsageFault` without a terminal."""
+def secret_words(out: Output, question: str, option: str) -> str:
+    """Ask for words, visible while they are typed, on a screen that the terminal forgets.
+
+    Raises `UsageFault` without a terminal.
+    """
     if not at_terminal():
         raise UsageFault("No terminal to ask at.", "Nothing was done.", f"add {option}")
-    out.ask(question)
-    return _line().strip()
+    dumb = os.environ.get("TERM", "dumb") == "dumb"
+    out.ask("" if dumb else _ALTERNATE)
+    try:
+        out.ask(question)
+        return _line().strip()
+    finally:
+        out.ask("" if dumb else _NORMAL)
 
 
 def passphrase(out: Output, file: Path | None, question: str) -> str:

@@ -16,6 +16,7 @@ import trio
 from clawpurse.cli import prompts
 from clawpurse.cli.failures import Pending, Rejected, UsageFault
 from clawpurse.cli.output import OK, WARNING
+from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
 from clawpurse.cli.who import account_named, own_key, titled
 from clawpurse.ledger.address import account_text
@@ -106,10 +107,16 @@ def send(
             work = _Payment(session, node, wish, key)
             quote = await work.quote(payer, recipient, override=override)
             await work.simulate(quote)
-            _show(session, wish, quote, warn_new=quote.is_new and not allow_new)
-            if not yes and not prompts.confirm(session.out, "  Send?", "--yes"):
-                raise OperatorError(NOTHING)
-            signer = _unlock(session, payer.name, passphrase_file)
+            warn_new = quote.is_new and not allow_new
+            if yes:
+                # Nothing is asked, so nothing is shown before all that can fail has not.
+                signer = _unlock(session, payer.name, passphrase_file)
+                _show(session, wish, quote, warn_new=warn_new)
+            else:
+                _show(session, wish, quote, warn_new=warn_new)
+                if not prompts.confirm(session.out, "  Send?", "--yes"):
+                    raise OperatorError(NOTHING)
+                signer = _unlock(session, payer.name, passphrase_file)
             began = time.monotonic()
             document = await work.perform(quote, signer, timeout_s)
             return document, time.monotonic() - began
@@ -242,9 +249,10 @@ class _Payment:
 
     async def perform(self, quote: Quote, signer: SigningKey, timeout_s: int) -> dict[str, Any]:
         """Sign, submit, wait; return the document of the final payment with its proof."""
-        transaction = await self._submit(quote, signer)
-        fate = await self._settled(transaction, timeout_s)
-        return await self._document(quote, fate)
+        async with waiting(self._session.out, "waiting for finality"):
+            transaction = await self._submit(quote, signer)
+            fate = await self._settled(transaction, timeout_s)
+            return await self._document(quote, fate)
 
     async def _submit(self, quote: Quote, signer: SigningKey) -> Transaction:
         for attempt in range(1, TRIES_MAX + 1):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +34,7 @@ from clawpurse.cli.processes import (
     stop_all,
     wait_ready,
 )
+from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import CONFIGURABLE, Session, now_ms, shown
 from clawpurse.cli.testnet import document, folder_of
 from clawpurse.cli.version import version
@@ -52,8 +50,6 @@ from clawpurse.wallet.home import Network
 NETWORK_NAME: Final = "testnet"
 # Where to look for free ports when some are taken.
 _OTHER_PORTS: Final = range(9_700, 20_000, 100)
-# What takes less than this needs no "please wait".
-_PROGRESS_AFTER_S: Final = 0.3
 
 
 def start(
@@ -159,13 +155,13 @@ class _Start:
                 other = _free_base_port(nodes)
                 command = f"{self.make_command} BASE_PORT={other}"
                 if not self.session.under_make:
-                    command = f"clawpurse testnet start{self.home_option} --base-port {other}"
+                    command = f"make run BASE_PORT={other}, or add --base-port {other}"
                 raise OperatorError(f"Port {port} is taken by {holder_of(port)}.", "", command)
 
     async def _until_ready(self, network: LocalNetwork, started: dict[int, NodeHome]) -> None:
         began = time.monotonic()
         which = f"authority-1…{network.authorities}" if network.authorities > 1 else "authority-1"
-        async with _waiting(self.out, f"{which} starting"):
+        async with waiting(self.out, f"{which} starting"):
             await wait_ready(started)
         self.out.tick(f"{which} ready", time.monotonic() - began)
 
@@ -178,7 +174,7 @@ class _Start:
         # What it was founded with: block 1 costs it the least fee.
         self.funds = await _faucet_funds(urls[0], network)
         began = time.monotonic()
-        async with _waiting(self.out, "waiting for block 1"):
+        async with waiting(self.out, "waiting for block 1"):
             height, signed = await first_block(network, urls)
         label = f"block {height} final, {signed} of {network.authorities} signed"
         self.out.tick(label, time.monotonic() - began)
@@ -239,7 +235,7 @@ class _Start:
         await watch(self.out, network, at)
 
     async def _take_down(self, network: LocalNetwork) -> None:
-        async with _waiting(self.out, "stopping"):
+        async with waiting(self.out, "stopping"):
             await stop_all(network.homes)
         self.out.line(
             f"{self.out.mark(OK)} stopped at block {self.height}. Continue: {self._again}. "
@@ -258,30 +254,6 @@ async def _cancel_on_signal(working: trio.CancelScope) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
         async for _ in received:
             working.cancel()
-
-
-@asynccontextmanager
-async def _waiting(out: Output, what: str) -> AsyncIterator[None]:
-    """Show on a terminal what is being waited for, once it takes longer than a moment."""
-    if not out.live or out.json_mode:
-        yield
-        return
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_show_waiting, out, what)
-        try:
-            yield
-        finally:
-            nursery.cancel_scope.cancel()
-            out.end_line()
-
-
-async def _show_waiting(out: Output, what: str) -> None:
-    await trio.sleep(_PROGRESS_AFTER_S)
-    began = time.monotonic()
-    while True:
-        took = math.floor(time.monotonic() - began)
-        out.replace_line(out.style(f"  {what} … {took} s", "dim"))
-        await trio.sleep(1)
 
 
 def _ports_of(home: NodeHome) -> Ports:

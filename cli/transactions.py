@@ -12,6 +12,7 @@ import trio
 from clawpurse.cli.accounts import TX_ID_DIGITS
 from clawpurse.cli.failures import Exit, Pending, Rejected, UsageFault
 from clawpurse.cli.output import FAILED, OK, WARNING
+from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
 from clawpurse.cli.who import account_named
 from clawpurse.ledger import crypto
@@ -56,7 +57,8 @@ def wait(
             terms = await node.terms()
             if tx_id is not None:
                 whole = await _whole_id(session, node, tx_id)
-                fate = await node.wait(whole, timeout_s * 1000)
+                async with waiting(session.out, "waiting for finality"):
+                    fate = await node.wait(whole, timeout_s * 1000)
             else:
                 assert account is not None and key is not None
                 fate = await node.wait_by_key(account, _hex(key, "key"), timeout_s * 1000)

@@ -151,9 +151,9 @@ def test_a_wrong_passphrase_waits(cli: Cli, node: FakeNode, tmp_path: Path) -> N
     wrong = tmp_path / "wrong"
     wrong.write_text("not the right one at all\n")
     done = cli(*pay(str(wrong)))
-    assert done.code == 1
-    assert done.err.splitlines()[-1] == (
-        "Wrong passphrase for alice. Next try in 4 s. → clawpurse keys import alice"
+    assert (done.code, done.err) == (
+        1,
+        "Wrong passphrase for alice. Next try in 4 s. → clawpurse keys import alice\n",
     )
     assert not node.final
 

@@ -17,21 +17,30 @@ from tests.e2e.conftest import Run, environment_for, free_base_port, runner
 
 pytestmark = pytest.mark.real
 DEADLINE_S = 90.0
+ROOT = Path(__file__).resolve().parents[2]
 
 
 class Foreground:
     """`testnet start` without --detach, its stdout read as it comes. Use as `with`."""
 
-    def __init__(self, client: Path, *arguments: object, **environment: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "clawpurse.cli", "testnet", "start", *map(str, arguments)],
-            env=environment_for(client) | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
         self.said = ""
+
+    @classmethod
+    def start(cls, client: Path, *arguments: object, **environment: str) -> Foreground:
+        """Start the command in a session of its own."""
+        command = [sys.executable, "-m", "clawpurse.cli", "testnet", "start"]
+        return cls(
+            subprocess.Popen(
+                [*command, *map(str, arguments)],
+                env=environment_for(client) | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        )
 
     def __enter__(self) -> Foreground:
         return self
@@ -79,7 +88,7 @@ def test_from_nothing_to_ctrl_c_and_on(client: Path, run: Run) -> None:
     """What a newcomer sees first, line by line; Ctrl-C loses nothing; the chain goes on."""
     base = free_base_port(4)
     made = {"CLAWPURSE_UNDER_MAKE": "1", "VENV": ".venv"}
-    with Foreground(client, "--base-port", base, **made) as first:
+    with Foreground.start(client, "--base-port", base, **made) as first:
         first.until("^C stops, chain kept")
         code, said = first.end(signal.SIGINT)
     assert code == 0
@@ -111,7 +120,7 @@ def test_from_nothing_to_ctrl_c_and_on(client: Path, run: Run) -> None:
     checked = run("db", "check", "--home", client / "testnet/authority-2", "--json").json()
     assert (checked["ok"], checked["height"]) == (True, 1)
 
-    with Foreground(client) as second:
+    with Foreground.start(client) as second:
         second.until("^C stops, chain kept")
         code, said = second.end(signal.SIGTERM)
     assert code == 0
@@ -142,6 +151,33 @@ def _reset(run: Run, client: Path, chain_id: str) -> None:
     assert (client / "testnet").exists()
     assert run("testnet", "reset", "--yes", "--i-understand", chain_id).code == 0
     assert not (client / "testnet").exists()
+
+
+@pytest.mark.skipif(Path(sys.prefix) != ROOT / ".venv", reason="make would install into .venv")
+def test_make_run_is_the_whole_of_it(tmp_path: Path, client: Path, run: Run) -> None:
+    """The first command of the README: ticks of make and of the network in one picture."""
+    folder, base = client / "testnet", free_base_port(4)
+    process = subprocess.Popen(
+        ["make", "run", f"BASE_PORT={base}", f"DATA={folder}"],
+        cwd=ROOT,
+        env=environment_for(client),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with Foreground(process) as at:
+        at.until("^C stops, chain kept")
+        # As the terminal does it: to everybody in the foreground.
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=DEADLINE_S)
+    lines = (at.said + out.decode()).splitlines()
+    assert lines[0].endswith(f" test network, data {folder}")
+    assert lines[1].startswith("✓ Python 3.")
+    assert lines[2].startswith("✓ environment .venv, ")
+    assert lines[3].startswith("✓ genesis acme-test-")
+    assert any(line.startswith("✓ stopped at block 1. Continue: make run") for line in lines)
+    assert all(node["state"] == "stopped" for node in _nodes(run))
 
 
 def test_one_that_dies_is_named_and_started_again(client: Path, run: Run) -> None:
