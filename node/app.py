@@ -7,9 +7,9 @@ file; `run_node` is the daemon.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, NamedTuple
+from typing import Final
 
 import trio
 
@@ -82,12 +82,16 @@ class Outside:
     listen: Listen = open_listeners
 
 
-class Keys(NamedTuple):
-    """A node's identity: the node key's seed, the signer if it is an authority, admin token."""
+@dataclass(frozen=True)
+class Keys:
+    """A node's identity: the node key's seed, the signer if it is an authority, admin token.
 
-    node_seed: bytes
+    The secrets stay out of its representation, and so out of logs and tracebacks.
+    """
+
+    node_seed: bytes = field(repr=False)
     signer: Signer | None
-    admin_token: str
+    admin_token: str = field(repr=False)
 
 
 class Node:
@@ -205,7 +209,7 @@ class Node:
             self.pool.by_wtxid,
             self.intake.knows,
             self.intake.offer,
-            lambda count: self.pool.page(count)[0],
+            self.pool.held,
         )
 
     def _build_service(self, keys: Keys) -> None:
