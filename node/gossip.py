@@ -82,7 +82,7 @@ class TransactionGossip:
     ) -> None:
         """`knows(wtx_id)` tells what need not be asked for; `take(raws, peer)` hands received
         bodies to the intake without waiting and returns how many it took; `pooled(count)`
-        returns so many pooled transactions, those first that would be proposed first.
+        returns at most so many pooled transactions, also those that cannot be proposed yet.
         """
         self._outbox = outbox
         self._find = find

@@ -9,6 +9,7 @@ ready when the gap fills. Everything has a cap. What leaves without a block is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
 from clawpurse.ledger.errors import Code, Refused
@@ -212,6 +213,10 @@ class Mempool:
         found = self._senders.get(sender)
         known = None if found is None else found.lanes.get(lane)
         return None if known is None else known.ready_end
+
+    def held(self, limit: int) -> list[Prepared]:
+        """Return pooled transactions by arrival, also those that wait behind a gap."""
+        return [entry.prepared for entry in islice(self._by_id.values(), limit)]
 
     def page(self, limit: int, after: Place | None = None) -> tuple[list[Prepared], Place | None]:
         """Return ready transactions in order of fee and arrival, and where the next page begins."""

@@ -6,13 +6,13 @@ lab watches what every authority's key ever signs, over crashes and restarts, an
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from copy import deepcopy
 from typing import Any
 
 import trio
-import trio.testing
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
@@ -22,7 +22,8 @@ from clawpurse.node.clock import LoopClock
 from clawpurse.node.signer import FileSigner, create_sign_state
 from clawpurse.node.workers import InlineLane
 from clawpurse.p2p.transport import MemoryNetwork
-from tests.node.rpc.nodeworld import Disk, NodeWorld, Running, until
+from tests.node.rpc.nodeworld import START_MS, Disk, NodeWorld, Running, until
+from tests.seeded import run_seeded
 
 #: Enough for any agreement under these delays: a failed round takes two seconds.
 PATIENCE_S = 60.0
@@ -147,9 +148,7 @@ def disk_of(running: Running) -> Disk:
     )
 
 
-def run_lab(
-    scenario: Callable[[Lab], Awaitable[Any]], *, seed: int = 0, **settings: Any
-) -> Any:
+def run_lab(scenario: Callable[[Lab], Awaitable[Any]], *, seed: int = 0, **settings: Any) -> Any:
     """Run `scenario(lab)` with four authorities by default; prints the seed that repeats it."""
     print(f"lab seed {seed}")
 
@@ -161,17 +160,14 @@ def run_lab(
             nursery.cancel_scope.cancel()
         return result
 
-    from tests.node.rpc import nodeworld
-
     try:
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+        return run_seeded(main, seed)
     finally:
-        nodeworld.gc.enable()
-        nodeworld.gc.unfreeze()
+        # A node decides itself when garbage is collected; a test process does not end with it.
+        gc.enable()
+        gc.unfreeze()
 
 
 def clock_off(offset_ms: int) -> LoopClock:
     """A clock that is wrong by so much."""
-    from tests.node.rpc.nodeworld import START_MS
-
     return LoopClock(START_MS, offset_ms)
