@@ -90,6 +90,8 @@ class ConsensusHost:
                     "clawpurse db check",
                 ) from err
         await self._chain.commit(executed, certificate)
+        # What is let go of now takes a millisecond to free.
+        await trio.lowlevel.checkpoint()
         self._proposing.forget()
         self._newest = executed
         self.commit_count += 1
@@ -106,6 +108,7 @@ class ConsensusHost:
                 await trio.lowlevel.checkpoint()
         tx_ids = [item.transaction.tx_id for item in executed.prepared]
         self._finality.announce(executed.block.header.height, tx_ids)
+        await trio.lowlevel.checkpoint()
         settled = [tx_id for tx_id, _ in update.settled]
         for tx_id in settled:
             self._finality.tell(tx_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import trio
 
@@ -22,12 +22,14 @@ from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.overlay import StateKey
 from clawpurse.ledger.transition import Execution, ExecutionResult, Prepared
 from clawpurse.node.bodies import Body, transactions_root
-from clawpurse.node.chain import Chain, Executed, pack_outputs
+from clawpurse.node.chain import Chain, Executed
 from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Judgement
 
 # Transactions executed between two yields: about a millisecond at 20–30 µs each.
 SLICE: Final = 32
+# Receipts or events encoded between two yields, at about 2 µs each.
+PACK_SLICE: Final = 256
 # Valid, locked and current value, and one that is being judged (R17).
 EXECUTED_MAX: Final = 4
 # What a block holds beside its transactions: header, certificate, list headers.
@@ -144,12 +146,13 @@ class Proposing:
     ) -> Executed:
         chain, tip = self._chain, self._chain.tip
         result = await _finish(execution)
-        receipts, events = pack_outputs(result)
-        await trio.lowlevel.checkpoint()
+        outputs = await _pack(result)
         update = chain.state.apply(result.changes)
         for _ in update.steps():
             await trio.lowlevel.checkpoint()
         certificate = tip.certificate
+        included_root = transactions_root([item.transaction.wtx_id for item in included])
+        await trio.lowlevel.checkpoint()
         header = Header(
             version=BLOCK_VERSION,
             chain_id=chain.genesis.chain_id,
@@ -163,9 +166,9 @@ class Proposing:
             parent_certificate_hash=ZERO_HASH
             if certificate is None
             else crypto.certificate_hash_of(certificate),
-            transactions_root=transactions_root([p.transaction.wtx_id for p in included]),
-            receipts_root=list_root(receipts),
-            events_root=list_root(events),
+            transactions_root=included_root,
+            receipts_root=outputs.receipts_root,
+            events_root=outputs.events_root,
             evidence_root=list_root(()),
             state_root=update.state_root,
             authorities_hash=chain.authorities.hash,
@@ -175,7 +178,7 @@ class Proposing:
         )
         raws = tuple([item.transaction.raw for item in included])
         block = Block(header, certificate, (), raws)
-        return Executed(block, tuple(included), result, update, receipts, events)
+        return Executed(block, tuple(included), result, update, outputs.receipts, outputs.events)
 
     # -- judging
 
@@ -265,11 +268,10 @@ class Proposing:
             if number % SLICE == 0:
                 await trio.lowlevel.checkpoint()
         result = await _finish(execution)
-        receipts, events = pack_outputs(result)
-        await trio.lowlevel.checkpoint()
+        outputs = await _pack(result)
         for name, found, claimed in (
-            ("receipts", list_root(receipts), header.receipts_root),
-            ("events", list_root(events), header.events_root),
+            ("receipts", outputs.receipts_root, header.receipts_root),
+            ("events", outputs.events_root, header.events_root),
         ):
             if found != claimed:
                 raise InvalidBlock(name, f"root is 0x{found.hex()}, not 0x{claimed.hex()}")
@@ -286,7 +288,33 @@ class Proposing:
                 f"root is 0x{update.state_root.hex()}, not 0x{header.state_root.hex()}; "
                 f"module roots here: {roots}; first changed key {first[0]} 0x{first[1].hex()}",
             )
-        return Executed(body.block, body.prepared, result, update, receipts, events)
+        return Executed(body.block, body.prepared, result, update, outputs.receipts, outputs.events)
+
+
+class _Outputs(NamedTuple):
+    """A block's receipts and events as bytes, and the roots over them."""
+
+    receipts: tuple[bytes, ...]
+    events: tuple[bytes, ...]
+    receipts_root: bytes
+    events_root: bytes
+
+
+async def _pack(result: ExecutionResult) -> _Outputs:
+    """Encode receipts and events and hash them, in slices."""
+    receipts: list[bytes] = []
+    for start in range(0, len(result.receipts), PACK_SLICE):
+        receipts += [receipt.pack() for receipt in result.receipts[start : start + PACK_SLICE]]
+        await trio.lowlevel.checkpoint()
+    events: list[bytes] = []
+    for start in range(0, len(result.events), PACK_SLICE):
+        events += [event.pack() for event in result.events[start : start + PACK_SLICE]]
+        await trio.lowlevel.checkpoint()
+    receipts_root = list_root(receipts)
+    await trio.lowlevel.checkpoint()
+    events_root = list_root(events)
+    await trio.lowlevel.checkpoint()
+    return _Outputs(tuple(receipts), tuple(events), receipts_root, events_root)
 
 
 async def _begin(execution: Execution) -> None:
