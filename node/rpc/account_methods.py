@@ -23,10 +23,12 @@ from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.rpc.finals import final_transaction
 from clawpurse.node.rpc.past import AtHeight, state_after
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import Account, Limit, hex_of, parse_position, position_text
+from clawpurse.node.rpc.values import Account, Height, Limit, hex_of, parse_position, position_text
 
 # Balances of so many assets are looked up in one answer, one seek each.
 ASSETS_LISTED_MAX: Final = 256
+HEIGHT_MAX: Final = 2**64 - 1
+INDEX_MAX: Final = 2**32 - 1
 Json = dict[str, Any]
 
 
@@ -57,6 +59,8 @@ class HistoryParams(Params):
     limit: Limit = Field(50, description="At most so many")
     cursor: str | None = Field(None, max_length=48, description="nextCursor of the page before")
     newest_first: bool = Field(True, description="Direction of time")
+    from_height: Height | None = Field(None, description="Not before this block")
+    to_height: Height | None = Field(None, description="Not after this block")
 
 
 class AccountMethods:
@@ -159,25 +163,42 @@ class AccountMethods:
 
     async def transactions(self, params: HistoryParams, _context: Context) -> Json:
         """account_getTransactions."""
-        cursor = None if params.cursor is None else parse_position(params.cursor)
         page = account_history(
             self._services.chain.store,
             params.account,
             limit=params.limit,
-            cursor=cursor,
+            cursor=_first_place(params),
             newest_first=params.newest_first,
         )
         shown = []
+        following = page.next_cursor
+        first, last = (
+            params.from_height or 0,
+            HEIGHT_MAX if params.to_height is None else params.to_height,
+        )
+        if following is not None and not first <= following[0] <= last:
+            following = None
         for place in page.positions:
+            if not first <= place[0] <= last:
+                following = None
+                break
             shown.append(final_transaction(self._services, place))
             # Each may need another block decoded; others have their turn in between.
             await trio.lowlevel.checkpoint()
-        following = page.next_cursor
         return {
             "account": account_text(params.account),
             "transactions": shown,
             "nextCursor": None if following is None else position_text(following),
         }
+
+
+def _first_place(params: HistoryParams) -> tuple[int, int] | None:
+    """Return where a page begins: at its cursor, or at the range's near end."""
+    if params.cursor is not None:
+        return parse_position(params.cursor)
+    if params.newest_first:
+        return None if params.to_height is None else (params.to_height, INDEX_MAX)
+    return None if params.from_height is None else (params.from_height, 0)
 
 
 def _balances(state: StateReader, account: bytes) -> list[Json]:

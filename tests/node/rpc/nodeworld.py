@@ -20,6 +20,8 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
 from clawpurse.ledger.params import Params
+from clawpurse.ledger.store import schema
+from clawpurse.ledger.store.kv import Batch
 from clawpurse.ledger.store.memory import MemoryStore
 from clawpurse.ledger.transactions import Body, RawAction, Role, Transaction
 from clawpurse.modules.faucet.keys import faucet_seed
@@ -280,6 +282,17 @@ def run_world(scenario: Callable[[NodeWorld], Awaitable[Any]], **settings: Any) 
         # A node decides itself when garbage is collected; a test process does not end with it.
         gc.enable()
         gc.unfreeze()
+
+
+def prune(running: Running, below: int) -> None:
+    """Remove what pruning removes: bodies and receipts; headers and certificates stay."""
+    batch = Batch()
+    running.node.chain.blocks.set_floor(below, batch)
+    for height in range(1, below):
+        for prefix in (schema.BLOCK, schema.RECEIPTS):
+            batch.delete(schema.at_height(prefix, height))
+    running.store.write(batch, sync=True)
+    running.node.chain._views.clear()
 
 
 def hexed(data: bytes) -> str:
