@@ -18,6 +18,7 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.signbytes import parse
 from clawpurse.ledger.crypto import public_key_of
+from clawpurse.ledger.errors import OperatorError
 from clawpurse.node.clock import LoopClock
 from clawpurse.node.signer import FileSigner, create_sign_state
 from clawpurse.node.workers import InlineLane
@@ -77,6 +78,23 @@ class Lab(NodeWorld):
     async def start(self, name: str, disk: Disk | None = None, **options: Any) -> Running:
         """Start a node that knows all that run."""
         return await self.node(name, *self.nodes.values(), disk=disk, **options)
+
+    async def refused_start(self, name: str, disk: Disk, why: str) -> None:
+        """Start a node that must end, soon, with an operator's error that says `why`."""
+        outer = self.nursery
+        errors: list[Exception] = []
+        try:
+            async with trio.open_nursery() as inner:
+                self.nursery = inner
+                await self.start(name, disk)
+                await trio.sleep(PATIENCE_S)
+        except* OperatorError as group:
+            errors = leaves(group)
+        finally:
+            self.nursery = outer
+            self.nodes.pop(name, None)
+        assert errors, f"{name} started"
+        assert all(why in str(error) for error in errors), errors
 
     async def crash(self, running: Running, disk: Disk | None = None) -> Disk:
         """Kill a node: what it had on disk at this moment is what is left."""
@@ -138,6 +156,14 @@ class Lab(NodeWorld):
         assert members is not None
         names = {public_key_of(s): f"authority-{n}" for n, s in enumerate(self.seeds, 1)}
         return {names[key] for key in members}
+
+
+def leaves(group: BaseExceptionGroup[Any]) -> list[Exception]:
+    """The errors in a group of groups."""
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found += leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found
 
 
 def disk_of(running: Running) -> Disk:
