@@ -30,6 +30,10 @@ from tests.seeded import run_seeded
 PATIENCE_S = 60.0
 
 
+class PowerCut(Exception):
+    """The end of a node in the middle of something; what it had on disk was kept aside."""
+
+
 class WatchedSigner(FileSigner):
     """A signer whose every released signature is noted in `released`, by position."""
 
@@ -69,6 +73,14 @@ class Lab(NodeWorld):
         return signer
 
     # -- nodes
+
+    async def _run(
+        self, running: Running, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        try:
+            await super()._run(running, task_status=task_status)
+        except* PowerCut:
+            self.links.reset(running.name)
 
     async def authorities(self, *numbers: int) -> list[Running]:
         """Start these authorities (all by default), each knowing those started before."""
