@@ -15,14 +15,14 @@ from typing import Final, NamedTuple, Protocol
 import trio
 
 from clawpurse.ledger.blocks import Block
-from clawpurse.ledger.crypto import ZERO_HASH, certificate_hash_of, list_root
+from clawpurse.ledger.crypto import ZERO_HASH, certificate_hash_of, list_root, wtx_id_of
 from clawpurse.ledger.errors import CallerError, PeerError
 from clawpurse.ledger.module_api import Registry
 from clawpurse.ledger.transition import Prepared, prepare
 from clawpurse.node import messages
 from clawpurse.node.messages import Compact, ProposalKind
 from clawpurse.node.precedence import Precedence
-from clawpurse.node.verifier import Verifier
+from clawpurse.node.verifier import Triple, Verifier
 from clawpurse.p2p.channels import TokenBucket
 
 # Two bodies per round and one of the round before; more within one height means an attack. What
@@ -332,11 +332,16 @@ class Bodies:
 
     async def _prepare_all(self, raws: Sequence[bytes]) -> list[Prepared]:
         prepared: list[Prepared] = []
+        triples: list[Triple] = []
         for start in range(0, len(raws), DECODE_SLICE):
-            piece = raws[start : start + DECODE_SLICE]
-            prepared.extend([prepare(raw, self._registry) for raw in piece])
+            for raw in raws[start : start + DECODE_SLICE]:
+                # What is pooled in these very bytes was decoded and verified when it came.
+                item = self._pool.prefix_lookup(wtx_id_of(raw)[: messages.PREFIX_BYTES])
+                if item is None or item.transaction.raw != raw:
+                    item = prepare(raw, self._registry)
+                    triples.extend(item.transaction.signatures)
+                prepared.append(item)
             await trio.lowlevel.checkpoint()
-        triples = [triple for item in prepared for triple in item.transaction.signatures]
         if triples and not all(await self._verifier.verify(triples)):
             raise BadBody("a transaction's signature does not verify")
         return prepared
