@@ -54,6 +54,8 @@ UNFINISHED_MAX_S: Final = 60.0
 FAREWELL_TIMEOUT_S: Final = 0.5
 REASON_BYTES_MAX: Final = 256
 RECEIVE_BYTES: Final = 262_144
+# What a peer makes this node hold is told to the common budget in steps of this size.
+ACCOUNTING_BYTES: Final = 65_536
 # A consumer lets other tasks run after so many messages.
 CONSUMED_PER_SLICE: Final = 16
 PING, PONG, GIVE_BACK, FAREWELL = 1, 2, 3, 4
@@ -103,7 +105,9 @@ class Connection:
         self._queues = OutQueues()
         self._windows = InWindows()
         self._inbox_bytes = 0
+        self._unfinished_bytes = 0
         self._unfinished_since_s = self.since_s
+        self._accounted_bytes = 0
         self._stuck_since_s = self.since_s
         self._asked_s: float | None = None
         self._writing = False
@@ -146,7 +150,7 @@ class Connection:
     @property
     def held_bytes(self) -> int:
         """How many bytes of messages, both ways, wait in memory for this peer."""
-        return self._queues.held_bytes + self._inbox_bytes + self._messages.unfinished_bytes
+        return self._queues.held_bytes + self._inbox_bytes + self._unfinished_bytes
 
     async def run(self, consume: Consumer) -> None:
         """Serve the connection to its end.
@@ -248,7 +252,6 @@ class Connection:
                 now = self.last_seen_s = trio.current_time()
                 self._asked_s = None
                 self.bytes_in += len(data)
-                unfinished_bytes = self._messages.unfinished_bytes
                 for plain in self._records.feed(data):
                     for message in self._messages.feed(plain):
                         if message.channel != Channel.CONTROL:
@@ -259,7 +262,9 @@ class Connection:
                             self._on_control(message)
                         else:
                             raise ProtocolViolation("floods the control channel")
-                if self._messages.unfinished_bytes != unfinished_bytes:
+                unfinished_bytes = self._messages.unfinished_bytes
+                if unfinished_bytes != self._unfinished_bytes:
+                    self._unfinished_bytes = unfinished_bytes
                     self._unfinished_since_s = now
                 self._account()
             data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
@@ -284,7 +289,11 @@ class Connection:
             self.close(f"the peer said: {_printable(message.payload)}")
 
     def _account(self) -> None:
-        self._budget.hold(self, self.held_bytes)
+        """Tell the budget what is held, in coarse steps: most messages are small and gone soon."""
+        held = self._queues.held_bytes + self._inbox_bytes + self._unfinished_bytes
+        if abs(held - self._accounted_bytes) >= ACCOUNTING_BYTES:
+            self._accounted_bytes = held
+            self._budget.hold(self, held)
 
     # -- outwards
 
@@ -329,10 +338,7 @@ class Connection:
                 self.close("silent")
             elif now - self._stuck_since_s > STUCK_MAX_S:
                 self.close("too slow: it takes no consensus messages")
-            elif (
-                self._messages.unfinished_bytes
-                and now - self._unfinished_since_s > UNFINISHED_MAX_S
-            ):
+            elif self._unfinished_bytes and now - self._unfinished_since_s > UNFINISHED_MAX_S:
                 self.close("does not finish what it sends")
             elif self._asked_s is None and now - self.last_seen_s >= IDLE_S:
                 self._asked_s = now
