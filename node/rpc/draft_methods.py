@@ -37,13 +37,13 @@ from clawpurse.node.rpc.values import (
     SignedTx,
     body_json,
     code_label,
-    event_json,
     hex_of,
     reason_of,
     trace_json,
     transaction_json,
 )
 from clawpurse.wallet.describe import describe_body, words_for
+from clawpurse.wallet.receipts import event_json
 
 # Scheduled work, and pooled transactions of the sender, that a simulation performs before the one
 # that it is about: each some microseconds; what waits beyond it changes the answer rarely.

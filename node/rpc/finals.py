@@ -11,12 +11,12 @@ from clawpurse.ledger.transactions import decode_transaction
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
     code_label,
-    event_json,
     hex_of,
     reason_of,
     trace_json,
     transaction_json,
 )
+from clawpurse.wallet.receipts import event_json
 
 Json = dict[str, Any]
 

@@ -25,13 +25,13 @@ from clawpurse.node.rpc.finals import receipt_json
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
     Account,
-    event_json,
     header_json,
     hex_of,
     parse_position,
     position_text,
     transaction_json,
 )
+from clawpurse.wallet.receipts import event_json
 
 # Blocks looked at in one go: a bounded piece of work whatever the filter matches.
 BLOCKS_PER_READ_MAX: Final = 64

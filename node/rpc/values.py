@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from clawpurse.ledger.address import account_from_text, account_text, authority_text
 from clawpurse.ledger.agreement.certificates import Certificate
-from clawpurse.ledger.blocks import Event, Header, Receipt
+from clawpurse.ledger.blocks import Header, Receipt
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Malformed
 from clawpurse.ledger.module_api import FieldType, Registry
@@ -254,21 +254,3 @@ def trace_json(receipt: Receipt) -> list[dict[str, Any]]:
         {"rule": rule, "version": version, "verdict": VERDICTS[verdict]}
         for rule, version, verdict in receipt.trace
     ]
-
-
-def event_json(event: Event, registry: Registry) -> dict[str, Any]:
-    """Return an event with its data by name."""
-    names = registry.events.get(event.kind, ())
-    data: dict[str, Any] = {}
-    for index, value in enumerate(event.data):
-        name = names[index] if index < len(names) else str(index)
-        data[name] = str(value) if name in _AMOUNT_NAMES else _plain(value)
-    return {
-        "kind": event.kind,
-        "transaction": event.transaction,
-        "accounts": [account_text(account) for account in event.accounts],
-        "data": data,
-    }
-
-
-_AMOUNT_NAMES: Final = ("amount", "deposit")

@@ -20,14 +20,10 @@ from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Method, NoParams
 from clawpurse.modules.kit.web.server import WebServer
 from clawpurse.node.rpc.account_methods import AccountAtParams, HistoryParams, SequenceParams
-from clawpurse.node.rpc.chain_methods import AssetParams
-from clawpurse.node.rpc.node_methods import SenderParams
-from clawpurse.node.rpc.transaction_methods import (
-    BytesParams,
-    ReceiptParams,
-    SubmitParams,
-    WaitParams,
-)
+from clawpurse.node.rpc.asset_methods import AssetParams
+from clawpurse.node.rpc.draft_methods import BytesParams
+from clawpurse.node.rpc.mempool_methods import SenderParams
+from clawpurse.node.rpc.transaction_methods import ReceiptParams, SubmitParams, WaitParams
 from clawpurse.wallet.builder import ChainTerms, Slot, build_body, sign_body, transfer_action
 from clawpurse.wallet.client import Balance, Fate, NextSequence, NodeClient, Simulation
 from clawpurse.wallet.home import Network
