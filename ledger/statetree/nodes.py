@@ -36,11 +36,13 @@ key_hash_of = crypto.hasher(crypto.PERSON_TREE_KEY)
 value_hash_of = crypto.hasher(crypto.PERSON_TREE_VALUE)
 _hash_leaf = crypto.hasher(crypto.PERSON_TREE_LEAF)
 hash_branch = crypto.hasher(crypto.PERSON_TREE_BRANCH)
-# Fresh states of two of them, for the one loop that hashes every changed key.
+# Fresh states of them, for the loops that hash every changed key and its branches.
 fresh_value_hash = crypto.prepared(crypto.PERSON_TREE_VALUE)
 fresh_leaf_hash = crypto.prepared(crypto.PERSON_TREE_LEAF)
+fresh_branch_hash = crypto.prepared(crypto.PERSON_TREE_BRANCH)
 
-_ALL_PRESENT: Final = b"\xff\xff"
+# The bitmap of a branch with 16 children.
+ALL_PRESENT: Final = b"\xff\xff"
 # Kind → the binary digit of its bitmap.
 _KIND_TO_DIGIT: Final = bytes([48, 49, 49]) + bytes(253)
 
@@ -62,7 +64,7 @@ def fold(children: bytes | bytearray, kinds: bytes | bytearray) -> tuple[int, by
     """
     absent = kinds.count(EMPTY)
     if not absent:
-        return BRANCH, hash_branch(_ALL_PRESENT + children)
+        return BRANCH, hash_branch(ALL_PRESENT + children)
     if absent >= 15:
         if absent == 16:
             return EMPTY, EMPTY_ROOT

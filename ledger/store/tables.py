@@ -72,15 +72,17 @@ class PageTable:
         total = chunk_count(depth)
         count = max(1, (2 * len(changed) + CHUNK_PAGES - 1) // CHUNK_PAGES)
         out.whole = rewrite or count >= total
+        first = 0 if out.whole else self.cursor
+        last = total if out.whole else first + count
         by_chunk: dict[int, list[tuple[int, int, bytes]]] = {}
         parts = []
         for done, (number, (kind, digest)) in enumerate(changed.items(), 1):
-            by_chunk.setdefault(number // CHUNK_PAGES, []).append((number, kind, digest))
+            chunk = number // CHUNK_PAGES
+            if (chunk - first) % total < last - first:
+                by_chunk.setdefault(chunk, []).append((number, kind, digest))
             parts.append(number.to_bytes(4, "big") + bytes((kind,)) + digest)
             if done % 256 == 0:
                 yield
-        first = 0 if out.whole else self.cursor
-        last = total if out.whole else first + count
         levels = tree.levels
         yield from _fill(out, levels.hashes[depth], levels.kinds[depth], by_chunk, first, last)
         if not out.whole:
