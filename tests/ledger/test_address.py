@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clawpurse.ledger import address
 from clawpurse.ledger.address import (
     account_from_text,
     account_text,
@@ -111,3 +112,16 @@ def test_encoding_refuses_what_could_not_be_read_back() -> None:
     for prefix, values in (("Claw", [1]), ("", [1]), ("claw", [32]), ("claw", [0] * 90)):
         with pytest.raises(Malformed):
             bech32m_encode(prefix, values)
+
+
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 62), st.sampled_from("qpl7b1_ +é"))
+def test_the_short_way_of_reading_and_printing_agrees_with_the_long_one(
+    key: bytes, place: int, char: str
+) -> None:
+    """Two nodes that read one text as two accounts would pay two people."""
+    text = bech32m_encode("claw", address._regroup(key, 8, 5))
+    assert account_text(key) == text
+    assert account_from_text(text) == account_from_text(text.upper()) == key
+    damaged = text[:place] + char + text[place + 1 :]
+    if damaged != text:
+        assert address._plain_id("claw", damaged) is None
