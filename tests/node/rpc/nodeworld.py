@@ -79,13 +79,18 @@ class Running:
     def height(self) -> int:
         return self.node.chain.height
 
-    async def stream(self, peer: Peer | None = None) -> trio.abc.Stream:
-        """Connect to the JSON-RPC port."""
+    async def stream(
+        self,
+        peer: Peer | None = None,
+        pair: Callable[[], Any] = trio.testing.memory_stream_pair,
+    ) -> trio.abc.Stream:
+        """Connect to the JSON-RPC port. `pair` makes the two ends of the connection."""
         assert self.nursery is not None
-        ours, theirs = trio.testing.memory_stream_pair()
+        ours, theirs = pair()
         self.nursery.start_soon(self.node.ports.rpc.serve_stream, theirs, peer)
         await trio.lowlevel.checkpoint()
-        return ours
+        stream: trio.abc.Stream = ours
+        return stream
 
     def client(self, token: str | None = None) -> RpcClient:
         return RpcClient("http://localhost", token=token, connect=self.stream, jitter=lambda: 0.0)

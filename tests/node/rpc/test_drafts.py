@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from clawpurse.ledger.transactions import (
     Body,
@@ -34,7 +35,9 @@ async def simulate(node: Running, data: bytes) -> Any:
     return await node.call("tx_simulate", tx=hexed(data))
 
 
-async def test_a_simulation_is_the_receipt(world: NodeWorld, node: Running) -> None:
+async def test_a_simulation_is_the_receipt(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Signed or not, the same outcome; and afterwards the real receipt says the same."""
     paid = world.pay(world.alice, amount=125, fee=3)
     unsigned = await simulate(node, paid.body_bytes)
@@ -48,7 +51,9 @@ async def test_a_simulation_is_the_receipt(world: NodeWorld, node: Running) -> N
         assert receipt[name] == signed[name], name
 
 
-async def test_a_failure_is_foretold_with_its_sentence(world: NodeWorld, node: Running) -> None:
+async def test_a_failure_is_foretold_with_its_sentence(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A person reads why before anything is signed or charged."""
     outcome = await simulate(node, world.body(world.alice, amount=10**12).pack())
     assert (outcome["code"], outcome["rule"]) == ("insufficientFunds", "kernel.balance")
@@ -57,6 +62,7 @@ async def test_a_failure_is_foretold_with_its_sentence(world: NodeWorld, node: R
 
 
 async def test_the_next_payment_is_simulated_while_the_first_waits(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """Two payments in a row: the second is judged by what the first will leave."""
@@ -74,6 +80,7 @@ async def test_the_next_payment_is_simulated_while_the_first_waits(
 
 
 async def test_a_long_queue_is_no_reason_to_refuse(
+    autojump_clock: MockClock,
     make_world: Callable[..., NodeWorld],
 ) -> None:
     """Behind more payments than are simulated, the answer is still about this one."""
@@ -88,7 +95,7 @@ async def test_a_long_queue_is_no_reason_to_refuse(
 
 
 async def test_bodies_that_need_more_signatures_are_judged_as_if_all_had_signed(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """A sponsor or a new key is asked for a signature only for something that would work."""
     sponsored = world.body(world.alice, fee=5, payer=world.bob.account)
@@ -102,7 +109,7 @@ async def test_bodies_that_need_more_signatures_are_judged_as_if_all_had_signed(
 
 
 async def test_simulating_refuses_with_the_codes_of_submitting(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """What could never be included has no receipt, so it is an error here too."""
     body = world.body(world.alice)
@@ -120,7 +127,9 @@ async def test_simulating_refuses_with_the_codes_of_submitting(
         assert (error.code, error.message) == (-32010, "malformed")
 
 
-async def test_decoding_says_everything_in_words(world: NodeWorld, node: Running) -> None:
+async def test_decoding_says_everything_in_words(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """What a hardware device or a co-signer shows must be all there is."""
     paid = world.pay(world.alice, amount=1250, memo="für Brot".encode(), key=b"k", height_max=9)
     shown = await node.call("tx_decode", tx=hexed(paid.raw))
@@ -146,7 +155,9 @@ async def test_decoding_says_everything_in_words(world: NodeWorld, node: Running
     assert hidden["memoText"] is None
 
 
-async def test_an_action_that_nobody_knows_is_shown_raw(world: NodeWorld, node: Running) -> None:
+async def test_an_action_that_nobody_knows_is_shown_raw(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A transaction of another version is not hidden: its bytes are."""
     action = open_action(world.carol.account)._replace(name="accounts.unheard")
     body = world.body(world.alice, action)
@@ -164,6 +175,7 @@ def sign_as(key: SigningKey, answer: Any) -> Transaction:
 
 
 async def test_a_cancelled_payment_never_moves_money(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """The body that a node offers, signed by the sender, takes the payment's place."""
@@ -189,6 +201,7 @@ async def test_a_cancelled_payment_never_moves_money(
 
 
 async def test_cancelling_works_after_the_last_attempt_and_for_sponsored_payments(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """Ten attempts used up cost a fee, not the possibility."""
@@ -203,7 +216,9 @@ async def test_cancelling_works_after_the_last_attempt_and_for_sponsored_payment
     assert (final["status"], final["receipt"]["fee"]) == ("final", "3")
 
 
-async def test_what_nobody_saw_cannot_be_cancelled_here(node: Running) -> None:
+async def test_what_nobody_saw_cannot_be_cancelled_here(
+    autojump_clock: MockClock, node: Running
+) -> None:
     """Unknown is said with its status: it may still arrive."""
     error = await node.refusal("tx_cancel", txId=NOTHING)
     assert (error.code, error.facts["status"]) == (-32001, "unknown")

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from tests.node.rpc.nodeworld import NodeWorld, Running, hexed, prune, run_world, text_of
 
@@ -15,7 +16,7 @@ async def pages(node: Running, account: str, limit: int, **params: Any) -> list[
     found: list[Any] = []
     cursor = None
     while True:
-        more = {} if cursor is None else {"cursor": cursor}
+        more: dict[str, str] = {} if cursor is None else {"cursor": cursor}
         page = await node.call(
             "account_getTransactions", account=account, limit=limit, **params, **more
         )
@@ -79,7 +80,9 @@ def test_paging_never_skips_or_repeats(
     run_world(scenario)
 
 
-async def test_entries_are_whole_transactions(world: NodeWorld, node: Running) -> None:
+async def test_entries_are_whole_transactions(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """An entry is what `tx_get` answers: no second call for each line of a statement."""
     paid = world.pay(world.alice, memo=b"rent")
     await world.final(node, paid)
@@ -90,7 +93,9 @@ async def test_entries_are_whole_transactions(world: NodeWorld, node: Running) -
     assert entry["receipt"] == await node.call("tx_getReceipt", txId=hexed(paid.tx_id))
 
 
-async def test_a_range_of_heights(world: NodeWorld, node: Running) -> None:
+async def test_a_range_of_heights(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A statement of a month is a range, whichever way it is read."""
     for _ in range(9):
         await world.final(node, world.pay(world.alice))
@@ -110,7 +115,7 @@ async def test_a_range_of_heights(world: NodeWorld, node: Running) -> None:
             assert heights == (wanted[::-1] if newest_first else wanted)
 
 
-async def test_odd_cursors(world: NodeWorld, node: Running) -> None:
+async def test_odd_cursors(autojump_clock: MockClock, world: NodeWorld, node: Running) -> None:
     """A cursor that this API never gave is refused; one past the end gives an empty page."""
     await world.final(node, world.pay(world.alice))
     account = text_of(world.alice)
@@ -123,7 +128,9 @@ async def test_odd_cursors(world: NodeWorld, node: Running) -> None:
     assert page["transactions"] == []
 
 
-async def test_history_below_what_is_kept_is_pruned(world: NodeWorld, node: Running) -> None:
+async def test_history_below_what_is_kept_is_pruned(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """The node says that it has no more, not that there was nothing."""
     for _ in range(3):
         await world.final(node, world.pay(world.alice))

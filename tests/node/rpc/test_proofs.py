@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
@@ -41,7 +42,9 @@ def _domain(world: NodeWorld) -> Domain:
     return Domain(world.genesis.chain_id, world.genesis.hash, 0)
 
 
-async def test_state_is_proven_at_the_tip_and_in_the_past(world: NodeWorld, node: Running) -> None:
+async def test_state_is_proven_at_the_tip_and_in_the_past(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Values that are there and values that are not, now and after each kept block."""
     for _ in range(6):
         await world.final(node, world.pay(world.alice))
@@ -60,7 +63,7 @@ async def test_state_is_proven_at_the_tip_and_in_the_past(world: NodeWorld, node
 
 
 async def test_an_account_that_was_opened_later_was_not_there(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """Absence in the past stays provable after the account exists."""
     await world.final(node, world.pay(world.alice, target=world.bob.account))
@@ -72,7 +75,9 @@ async def test_an_account_that_was_opened_later_was_not_there(
     assert after is not None
 
 
-async def test_what_cannot_be_proven_is_refused(world: NodeWorld, node: Running) -> None:
+async def test_what_cannot_be_proven_is_refused(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """No proof before block 1, of an unknown module, or for a key of no length or too much."""
     key = hexed(ABSENT)
     assert (await node.refusal("chain_getProof", key=key)).code == -32001
@@ -93,6 +98,7 @@ async def test_what_cannot_be_proven_is_refused(world: NodeWorld, node: Running)
 
 
 async def test_a_payment_is_proven_offline_from_the_genesis_hash(
+    autojump_clock: MockClock,
     make_world: Callable[..., NodeWorld],
 ) -> None:
     """The proof that a receipt comes with convinces somebody without a node."""
@@ -116,7 +122,7 @@ async def test_a_payment_is_proven_offline_from_the_genesis_hash(
 
 
 async def test_a_follower_proves_what_the_authority_decided(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """Any node's proof is as good as any other's."""
     paid = world.pay(world.alice)
@@ -133,7 +139,7 @@ async def test_a_follower_proves_what_the_authority_decided(
 
 @pytest.mark.parametrize("count", [1, 2, 3, 300])
 async def test_blocks_of_any_size_prove_each_receipt(
-    count: int, make_world: Callable[..., NodeWorld]
+    autojump_clock: MockClock, count: int, make_world: Callable[..., NodeWorld]
 ) -> None:
     """The last of an odd number has no neighbour, and a crowd has deep paths."""
     world = make_world(interval_ms=2_000)

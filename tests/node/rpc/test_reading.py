@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
 from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.agreement.certificates import Certificate
@@ -31,7 +32,9 @@ NOTHING = "0x" + "00" * 32
 # -- chain
 
 
-async def test_status_says_where_node_and_chain_stand(world: NodeWorld, node: Running) -> None:
+async def test_status_says_where_node_and_chain_stand(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """The first call of every program, also before the first block."""
     fresh = await node.call("chain_getStatus")
     assert (fresh["height"], fresh["hash"]) == (0, hexed(world.genesis.hash))
@@ -56,7 +59,9 @@ async def test_status_says_where_node_and_chain_stand(world: NodeWorld, node: Ru
     assert status["time"].endswith("Z")
 
 
-async def test_a_block_by_height_and_by_hash(world: NodeWorld, node: Running) -> None:
+async def test_a_block_by_height_and_by_hash(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Header, transactions and certificate, enough to check the block's id and signers."""
     paid = [world.pay(world.alice), world.pay(world.bob)]
     await world.final(node, *paid)
@@ -76,12 +81,14 @@ async def test_a_block_by_height_and_by_hash(world: NodeWorld, node: Running) ->
     assert full["header"] == block["header"]
 
 
-async def test_blocks_that_are_not_there(world: NodeWorld, node: Running) -> None:
+async def test_blocks_that_are_not_there(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Above the tip, before the first, and an unknown hash are all notFound; both names invalid."""
     await world.final(node, world.pay(world.alice))
     for params in ({"height": 0}, {"height": 2}, {"height": 2**64 - 1}, {"hash": NOTHING}):
         assert (await node.refusal("chain_getBlock", **params)).code == -32001
-    for params in (
+    wrong: list[dict[str, Any]] = [
         {},
         {"height": 1, "hash": NOTHING},
         {"height": -1},
@@ -91,11 +98,14 @@ async def test_blocks_that_are_not_there(world: NodeWorld, node: Running) -> Non
         {"hash": "12" * 32},
         {"height": 1, "transactions": "some"},
         {"height": 1, "transaction": "ids"},
-    ):
+    ]
+    for params in wrong:
         assert (await node.refusal("chain_getBlock", **params)).code == -32602
 
 
-async def test_genesis_and_parameters_can_be_checked(world: NodeWorld, node: Running) -> None:
+async def test_genesis_and_parameters_can_be_checked(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Who joins gets the genesis from any node and compares its hash."""
     answer = await node.call("chain_getGenesis")
     assert Genesis.unpack(octets(answer["raw"])).hash == octets(answer["genesisHash"])
@@ -105,7 +115,9 @@ async def test_genesis_and_parameters_can_be_checked(world: NodeWorld, node: Run
     assert params["parameters"]["interval_ms"] == 0
 
 
-async def test_pruned_blocks_say_where_to_ask(world: NodeWorld, node: Running) -> None:
+async def test_pruned_blocks_say_where_to_ask(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A node that keeps less history sends the asker elsewhere instead of saying "unknown"."""
     for _ in range(3):
         await world.final(node, world.pay(world.alice))
@@ -118,7 +130,9 @@ async def test_pruned_blocks_say_where_to_ask(world: NodeWorld, node: Running) -
 # -- accounts
 
 
-async def test_an_account_and_what_it_has(world: NodeWorld, node: Running) -> None:
+async def test_an_account_and_what_it_has(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Key, lanes, quota; every asset that it has, and the native one always."""
     account = text_of(world.alice)
     await world.final(node, world.pay(world.alice, lane=5), world.pay(world.alice, key=b"k"))
@@ -149,7 +163,9 @@ async def test_an_account_and_what_it_has(world: NodeWorld, node: Running) -> No
     }
 
 
-async def test_accounts_are_checked_before_anything_is_looked_up(node: Running) -> None:
+async def test_accounts_are_checked_before_anything_is_looked_up(
+    autojump_clock: MockClock, node: Running
+) -> None:
     """A mistyped address is invalid, not "unknown": the checksum says so."""
     good = "claw1h37tedtrvd6l58vzgdx5veeymy3h0afmnqrfth2f6fksecfzqkjszrng37"
     for wrong in (good[:-1] + "8", "claw1", "", 5, None, "0x" + "00" * 32):
@@ -157,7 +173,9 @@ async def test_accounts_are_checked_before_anything_is_looked_up(node: Running) 
         assert (error.code, error.facts["problems"][0]["field"]) == (-32602, "account")
 
 
-async def test_the_past_is_kept_for_128_blocks(world: NodeWorld, node: Running) -> None:
+async def test_the_past_is_kept_for_128_blocks(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """`atHeight` answers as of that block within 128, pruned beyond, notFound ahead."""
     account = text_of(world.alice)
     total = 131
@@ -191,7 +209,7 @@ async def test_the_past_is_kept_for_128_blocks(world: NodeWorld, node: Running) 
 
 
 async def test_an_account_of_the_past_may_not_have_been_open(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """As of a block before its first payment an account is unknown."""
     await world.final(node, world.pay(world.alice, target=world.bob.account))
@@ -204,7 +222,7 @@ async def test_an_account_of_the_past_may_not_have_been_open(
 # -- assets
 
 
-async def test_assets(world: NodeWorld, node: Running) -> None:
+async def test_assets(autojump_clock: MockClock, world: NodeWorld, node: Running) -> None:
     """Decimals and supply are what turns minor units into amounts."""
     claw = {"asset": "CLAW", "decimals": 2, "title": "Claw", "supply": "300000000"}
     assert await node.call("asset_get", asset="CLAW") == claw
@@ -223,7 +241,9 @@ async def test_assets(world: NodeWorld, node: Running) -> None:
         assert (await node.refusal(method, asset="none")).code == -32602
 
 
-async def test_assets_come_in_pages(make_world: Callable[..., NodeWorld]) -> None:
+async def test_assets_come_in_pages(
+    autojump_clock: MockClock, make_world: Callable[..., NodeWorld]
+) -> None:
     """Each exactly once, whatever the page's size; a foreign cursor is refused."""
     world = make_world(assets=120)
     node = await world.node()
@@ -231,7 +251,7 @@ async def test_assets_come_in_pages(make_world: Callable[..., NodeWorld]) -> Non
         found: list[str] = []
         cursor = None
         while True:
-            more = {} if cursor is None else {"cursor": cursor}
+            more: dict[str, str] = {} if cursor is None else {"cursor": cursor}
             page = await node.call("asset_list", limit=limit, **more)
             found += [one["asset"] for one in page["assets"]]
             cursor = page["nextCursor"]
@@ -251,7 +271,7 @@ async def test_assets_come_in_pages(make_world: Callable[..., NodeWorld]) -> Non
 
 
 async def test_consensus_says_who_decides_and_where_it_stands(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """What an operator looks at when blocks stop."""
     await world.final(node, world.pay(world.alice))
@@ -267,7 +287,9 @@ async def test_consensus_says_who_decides_and_where_it_stands(
     assert (state["lockedValue"], state["lockedRound"], state["evidenceSeen"]) == (None, -1, 0)
 
 
-async def test_the_pool_in_figures_and_in_order(make_world: Callable[..., NodeWorld]) -> None:
+async def test_the_pool_in_figures_and_in_order(
+    autojump_clock: MockClock, make_world: Callable[..., NodeWorld]
+) -> None:
     """Dearer first; within a lane by sequence; what waits behind a gap is listed by sender."""
     world = make_world(interval_ms=20_000)
     node = await world.node()
@@ -318,7 +340,7 @@ def test_the_pool_comes_in_pages(fees: list[int], limit: int) -> None:
         paged: list[Any] = []
         cursor = None
         while True:
-            more = {} if cursor is None else {"cursor": cursor}
+            more: dict[str, str] = {} if cursor is None else {"cursor": cursor}
             page = await node.call("mempool_getTransactions", limit=limit, **more)
             paged += page["transactions"]
             cursor = page["nextCursor"]
@@ -330,13 +352,15 @@ def test_the_pool_comes_in_pages(fees: list[int], limit: int) -> None:
     run_world(scenario, interval_ms=25_000)
 
 
-async def test_foreign_pool_cursors_are_refused(node: Running) -> None:
+async def test_foreign_pool_cursors_are_refused(autojump_clock: MockClock, node: Running) -> None:
     """A cursor of another list must not silently begin somewhere."""
     for wrong in ("", ".", "1", "1.", ".1", "-1.1", "a.b", "1.1.1", "9" * 60 + ".1"):
         assert (await node.refusal("mempool_getTransactions", cursor=wrong)).code == -32602
 
 
-async def test_node_peers_and_health(world: NodeWorld, node: Running) -> None:
+async def test_node_peers_and_health(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """What `status` and `doctor` are made of."""
     info = await node.call("node_getInfo")
     assert (info["name"], info["isAuthority"], info["signing"]) == ("authority-1", True, True)
@@ -365,7 +389,9 @@ async def test_node_peers_and_health(world: NodeWorld, node: Running) -> None:
     assert (await follower.call("node_getVersion"))["protocol"] == 1
 
 
-async def test_bans_are_shown_with_their_reason(world: NodeWorld, node: Running) -> None:
+async def test_bans_are_shown_with_their_reason(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """An operator sees who was shut out and why."""
     follower = await world.node("follower", node)
     await until(lambda: node.node.services.network.count == 1)
@@ -379,7 +405,9 @@ async def test_bans_are_shown_with_their_reason(world: NodeWorld, node: Running)
 # -- parameters by position, in the documented order
 
 
-async def test_positions_mean_what_the_reference_says(world: NodeWorld, node: Running) -> None:
+async def test_positions_mean_what_the_reference_says(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Programs that send arrays rely on this order for ever."""
     paid = world.pay(world.alice, key=b"k")
     await world.final(node, paid)
@@ -415,7 +443,9 @@ async def test_positions_mean_what_the_reference_says(world: NodeWorld, node: Ru
     assert too_many.code == -32602
 
 
-async def test_every_method_says_its_parameters_and_errors(node: Running) -> None:
+async def test_every_method_says_its_parameters_and_errors(
+    autojump_clock: MockClock, node: Running
+) -> None:
     """`rpc_discover` and /openrpc.json describe all methods that there are."""
     document = await node.call("rpc_discover")
     named = {method["name"] for method in document["methods"]}

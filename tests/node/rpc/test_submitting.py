@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from clawpurse.ledger import codec
 from clawpurse.ledger.transactions import (
@@ -23,7 +24,9 @@ from clawpurse.wallet.keys import SigningKey
 from tests.node.rpc.nodeworld import HOUR_MS, NodeWorld, Running, hexed, octets, text_of, until
 
 
-async def test_accepted_means_journalled(world: NodeWorld, node: Running) -> None:
+async def test_accepted_means_journalled(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A wallet that was told "accepted" forgets the payment; a crash must not."""
     paid = world.pay(world.alice)
     answer = await node.call("tx_submit", tx=hexed(paid.raw))
@@ -31,7 +34,9 @@ async def test_accepted_means_journalled(world: NodeWorld, node: Running) -> Non
     assert b"".join(node.disk.journal.contents.values()).count(paid.raw) == 1
 
 
-async def test_who_does_not_wait_is_not_promised_anything(world: NodeWorld, node: Running) -> None:
+async def test_who_does_not_wait_is_not_promised_anything(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """`none` is for whoever cares about the answer's speed: checked and pooled, not on disk."""
     paid = world.pay(world.alice)
     answer = await node.call("tx_submit", hexed(paid.raw), "none")
@@ -43,7 +48,7 @@ async def test_who_does_not_wait_is_not_promised_anything(world: NodeWorld, node
 
 
 async def test_waiting_for_finality_brings_place_and_receipt(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """The commonest call of a wallet: one round trip until the payment is certain."""
     paid = world.pay(world.alice, amount=250)
@@ -57,7 +62,7 @@ async def test_waiting_for_finality_brings_place_and_receipt(
 
 
 async def test_the_same_bytes_again_are_a_duplicate_before_and_after_finality(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """A retry after a time-out must neither pay twice nor look like a failure."""
     paid = world.pay(world.alice)
@@ -72,7 +77,9 @@ async def test_the_same_bytes_again_are_a_duplicate_before_and_after_finality(
     assert balances[0]["amount"] == "1"
 
 
-async def test_a_batch_answers_for_each_transaction(world: NodeWorld, node: Running) -> None:
+async def test_a_batch_answers_for_each_transaction(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """One bad payment of a thousand costs nobody else theirs."""
     good, second = world.pay(world.alice), world.pay(world.bob)
     forged = good.raw[:-1] + bytes([good.raw[-1] ^ 1])
@@ -146,7 +153,9 @@ REFUSED: dict[str, tuple[str, Callable[[NodeWorld], bytes]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_a_refusal_has_its_own_code(case: str, world: NodeWorld, node: Running) -> None:
+async def test_a_refusal_has_its_own_code(
+    autojump_clock: MockClock, case: str, world: NodeWorld, node: Running
+) -> None:
     """Programs decide by the code whether to mend, to wait, or to tell a person."""
     name, build = REFUSED[case]
     await world.final(node, world.pay(world.bob))
@@ -161,7 +170,9 @@ def _declaring(node: Running, code: int) -> list[Any]:
     return [method for method in node_methods(node.node.services) if code in method.errors]
 
 
-async def test_a_used_sequence_is_low(world: NodeWorld, node: Running) -> None:
+async def test_a_used_sequence_is_low(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """Two wallets with one key: the slower one learns which sequence is next."""
     await world.final(node, world.pay(world.alice))
     error = await node.refusal(
@@ -171,7 +182,9 @@ async def test_a_used_sequence_is_low(world: NodeWorld, node: Running) -> None:
     assert error.facts["facts"] == [0, 1]
 
 
-async def test_a_height_that_passed_is_expired(world: NodeWorld, node: Running) -> None:
+async def test_a_height_that_passed_is_expired(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A bound by height holds as one by time does."""
     await world.final(node, world.pay(world.bob))
     error = await node.refusal("tx_submit", tx=hexed(world.pay(world.alice, height_max=1).raw))
@@ -179,7 +192,7 @@ async def test_a_height_that_passed_is_expired(world: NodeWorld, node: Running) 
 
 
 async def test_an_idempotency_key_names_what_it_was_used_for(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """A shop that sends an order's payment again, freshly signed, learns of the first one."""
     key = b"order-1"
@@ -195,6 +208,7 @@ async def test_an_idempotency_key_names_what_it_was_used_for(
 
 
 async def test_a_taken_place_in_the_pool_is_a_duplicate(
+    autojump_clock: MockClock,
     make_world: Callable[..., NodeWorld],
 ) -> None:
     """Another payment on the same sequence does not push the first out unless it pays more."""
@@ -212,7 +226,9 @@ async def test_a_taken_place_in_the_pool_is_a_duplicate(
     assert (await node.call("tx_wait", txId=hexed(first.tx_id)))["status"] == "replaced"
 
 
-async def test_a_full_pool_asks_to_try_again(make_world: Callable[..., NodeWorld]) -> None:
+async def test_a_full_pool_asks_to_try_again(
+    autojump_clock: MockClock, make_world: Callable[..., NodeWorld]
+) -> None:
     """One sender cannot fill the pool, and is told that waiting helps."""
     world = make_world(interval_ms=5_000)
     node = await world.node(mempool_per_sender_max=2)
@@ -223,7 +239,9 @@ async def test_a_full_pool_asks_to_try_again(make_world: Callable[..., NodeWorld
     assert (error.code, error.error_class, error.retryable) == (-32017, "retry", True)
 
 
-async def test_a_spent_quota_says_so(make_world: Callable[..., NodeWorld]) -> None:
+async def test_a_spent_quota_says_so(
+    autojump_clock: MockClock, make_world: Callable[..., NodeWorld]
+) -> None:
     """A runaway script is stopped by its own quota, not by everybody's block space."""
     world = make_world(quota_cost_max=500)
     node = await world.node()
@@ -233,6 +251,7 @@ async def test_a_spent_quota_says_so(make_world: Callable[..., NodeWorld]) -> No
 
 
 async def test_a_transaction_that_no_block_can_hold_is_over_a_limit(
+    autojump_clock: MockClock,
     make_world: Callable[..., NodeWorld],
 ) -> None:
     """It must not wait in the pool until it expires."""
@@ -244,7 +263,7 @@ async def test_a_transaction_that_no_block_can_hold_is_over_a_limit(
 
 
 async def test_a_transaction_that_breaks_a_node_is_not_taken_again(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """What made execution fail once is put away, and its sender is told, not left waiting."""
     paid = world.pay(world.alice)
@@ -254,7 +273,7 @@ async def test_a_transaction_that_breaks_a_node_is_not_taken_again(
 
 
 async def test_failed_payments_are_final_with_the_same_names(
-    world: NodeWorld, node: Running
+    autojump_clock: MockClock, world: NodeWorld, node: Running
 ) -> None:
     """A receipt's failure code is the error's name, with the sentence that people read."""
     (outcome,) = await world.final(node, world.pay(world.alice, amount=10**12))
@@ -277,7 +296,7 @@ def _behind(node: Running, monkeypatch: pytest.MonkeyPatch, best: int) -> None:
 
 
 async def test_a_node_far_behind_takes_no_payments(
-    world: NodeWorld, node: Running, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, world: NodeWorld, node: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It would judge by old balances, and what it accepts might be impossible already."""
     await world.final(node, world.pay(world.bob))
@@ -295,7 +314,7 @@ async def test_a_node_far_behind_takes_no_payments(
 
 
 async def test_a_liar_about_heights_stops_no_payment(
-    world: NodeWorld, node: Running, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, world: NodeWorld, node: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any peer can claim a height; a node whose newest block is fresh goes on."""
     await world.final(node, world.pay(world.bob))
@@ -305,7 +324,7 @@ async def test_a_liar_about_heights_stops_no_payment(
 
 
 async def test_what_a_missing_block_may_change_is_not_refused_for_good(
-    world: NodeWorld, node: Running, monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, world: NodeWorld, node: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An account funded in a block that this node lacks is not "unknown", only not seen yet."""
     await world.final(node, world.pay(world.bob))
@@ -321,7 +340,9 @@ async def test_what_a_missing_block_may_change_is_not_refused_for_good(
     assert forged.code == -32011
 
 
-async def test_a_key_change_moves_who_may_sign(world: NodeWorld, node: Running) -> None:
+async def test_a_key_change_moves_who_may_sign(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """After the change the old key is refused with notAuthorised, and the new one pays."""
     new = SigningKey(b"\x55" * 32, world.alice.account)
     body = world.body(world.alice, change_key_action(new.public_key))
@@ -336,7 +357,9 @@ async def test_a_key_change_moves_who_may_sign(world: NodeWorld, node: Running) 
     assert octets(shown["key"]) == new.public_key
 
 
-async def test_an_error_of_every_transaction_code_is_documented() -> None:
+async def test_an_error_of_every_transaction_code_is_documented(
+    autojump_clock: MockClock,
+) -> None:
     """The table of codes is complete: -32010…-32023, each with class and hint."""
     for code in range(-32023, -32009):
         kind = ERROR_KINDS[code]
@@ -345,7 +368,9 @@ async def test_an_error_of_every_transaction_code_is_documented() -> None:
         assert RpcError(code, "x").as_object()["message"] == kind.message
 
 
-async def test_what_one_node_accepts_reaches_the_others(world: NodeWorld, node: Running) -> None:
+async def test_what_one_node_accepts_reaches_the_others(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
     """A follower takes payments for the authorities that it is connected to."""
     follower = await world.node("follower", node)
     await until(lambda: follower.node.services.network.count == 1)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from clawpurse.modules.kit.web.errors import RpcError
 from clawpurse.node import finality
@@ -22,7 +23,9 @@ async def slow_node(make_world: Callable[..., NodeWorld]) -> tuple[NodeWorld, Ru
     return world, await world.node()
 
 
-async def test_pending_then_final(slow_node: tuple[NodeWorld, Running]) -> None:
+async def test_pending_then_final(
+    autojump_clock: MockClock, slow_node: tuple[NodeWorld, Running]
+) -> None:
     """A wallet shows what is true now, and the same call later the end."""
     world, node = slow_node
     paid = world.pay(world.alice)
@@ -43,6 +46,7 @@ async def test_pending_then_final(slow_node: tuple[NodeWorld, Running]) -> None:
 
 
 async def test_unknown_is_an_answer_and_may_become_final(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """ "Not seen here; may still arrive": who waits is told when it does."""
@@ -63,6 +67,7 @@ async def test_unknown_is_an_answer_and_may_become_final(
 
 
 async def test_by_key_from_before_it_is_submitted_to_after_it_is_final(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """A shop that lost its notes finds an order's payment by the order's own key."""
@@ -86,6 +91,7 @@ async def test_by_key_from_before_it_is_submitted_to_after_it_is_final(
 
 
 async def test_expired_is_told_when_a_block_makes_it_certain(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """Until then another node may still bring it into a block."""
@@ -103,6 +109,7 @@ async def test_expired_is_told_when_a_block_makes_it_certain(
 
 
 async def test_replaced_names_the_one_that_took_its_place(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """Whoever waits for the first learns that the second was paid, from finality only."""
@@ -122,6 +129,7 @@ async def test_replaced_names_the_one_that_took_its_place(
 
 
 async def test_submitting_with_wait_final_tells_of_replacement_too(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """The caller who holds the line gets the end whatever it is."""
@@ -141,6 +149,7 @@ async def test_submitting_with_wait_final_tells_of_replacement_too(
 
 
 async def test_waiting_for_finality_gives_up_as_pending(
+    autojump_clock: MockClock,
     make_world: Callable[..., NodeWorld],
 ) -> None:
     """After 30 s the answer is "pending", never an error: the payment may still be final."""
@@ -156,7 +165,7 @@ async def test_waiting_for_finality_gives_up_as_pending(
 
 
 async def test_too_many_waiters_get_pending_and_the_node_goes_on(
-    slow_node: tuple[NodeWorld, Running], monkeypatch: pytest.MonkeyPatch
+    autojump_clock: MockClock, slow_node: tuple[NodeWorld, Running], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crowd beyond the bound is answered early; nobody's loop spins meanwhile."""
     world, node = slow_node
@@ -168,6 +177,7 @@ async def test_too_many_waiters_get_pending_and_the_node_goes_on(
 
 
 async def test_receipt_of_what_has_none_yet_says_where_it_stands(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """-32001 alone would read like "lost"; `data.status` says what `tx_wait` would."""
@@ -185,7 +195,9 @@ async def test_receipt_of_what_has_none_yet_says_where_it_stands(
     assert (shown["status"], shown["raw"]) == ("pending", hexed(paid.raw))
 
 
-async def test_what_is_asked_must_be_named_one_way(node: Running, world: NodeWorld) -> None:
+async def test_what_is_asked_must_be_named_one_way(
+    autojump_clock: MockClock, node: Running, world: NodeWorld
+) -> None:
     """A call that names both, or half, is refused rather than guessed at."""
     account = text_of(world.alice)
     for params in (
@@ -203,6 +215,7 @@ async def test_what_is_asked_must_be_named_one_way(node: Running, world: NodeWor
 
 
 async def test_accepted_payments_survive_a_restart(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """After a crash the node still pays what it accepted, and finds it by id and by key."""
@@ -218,6 +231,7 @@ async def test_accepted_payments_survive_a_restart(
 
 
 async def test_waiting_does_not_hold_up_other_calls(
+    autojump_clock: MockClock,
     slow_node: tuple[NodeWorld, Running],
 ) -> None:
     """A batch that waits for a payment still answers everything, in the order of its calls."""
