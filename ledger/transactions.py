@@ -135,9 +135,11 @@ def signing_hash(genesis_hash: bytes, role: int, account: bytes, body_bytes: byt
 def decode_body(data: bytes) -> Body:
     """Decode canonical body bytes. Raises `Malformed` naming the field."""
     wire = codec.unpack_typed(data, size_max=TX_BYTES_MAX, field="body", count_max=TX_COUNT_MAX)
+    if wire:
+        # Before the fields are counted: another version may have more.
+        codec.version(wire[0], "body.version", (TX_VERSION,))
     if len(wire) != 14:
         raise Malformed("body", f"has {len(wire)} fields, 14 are required")
-    codec.version(wire[0], "body.version", (TX_VERSION,))
     actions = codec.items(wire[11], "body.actions", ACTIONS_MAX)
     if not actions:
         raise Malformed("body.actions", "is empty")

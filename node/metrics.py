@@ -6,7 +6,7 @@ so that nothing is counted twice. `LoopLag` measures how late the event loop wak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import trio
@@ -64,10 +64,11 @@ class Metrics:
         )
         self.refusals: Final = Counter(
             "clawpurse_refusals",
-            "Input refused at a port, by port and reason",
-            ("port", "reason"),
+            "Input refused at the HTTP ports, by reason",
+            ("reason",),
             registry=self._registry,
         )
+        self._refusals_told: dict[str, int] = {}
         self.lag_worst_s = 0.0
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
@@ -86,6 +87,12 @@ class Metrics:
         succeeded = sum([receipt.code == Code.OK for receipt in receipts])
         self.transactions.labels("succeeded").inc(succeeded)
         self.transactions.labels("failed").inc(len(receipts) - succeeded)
+
+    def tell_refusals(self, counts: Mapping[str, int]) -> None:
+        """Take over how often what was refused so far; reasons are short names of ours."""
+        for reason, count in counts.items():
+            self.refusals.labels(reason).inc(count - self._refusals_told.get(reason, 0))
+            self._refusals_told[reason] = count
 
     def exposition(self) -> bytes:
         """Return the text that Prometheus reads."""

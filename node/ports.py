@@ -45,7 +45,7 @@ class Ports:
             wall_time_s=lambda: clock.now_ms() / 1000,
         )
         self.metrics: Final = WebServer(
-            build_metrics_app(metrics, refusals, limits), log=refusals, limits=limits
+            build_metrics_app(services, metrics, refusals, limits), log=refusals, limits=limits
         )
         self._ended = trio.Event()
 

@@ -107,10 +107,24 @@ def build_rpc_app(
     )
 
 
-def build_metrics_app(metrics: Metrics, refusals: RefusalLog, limits: Limits) -> App:
+def build_metrics_app(
+    services: Services, metrics: Metrics, refusals: RefusalLog, limits: Limits
+) -> App:
     """Return the application of the metrics port."""
+    pool, sync = services.pool, services.sync
+    for name, meaning, read in (
+        ("height", "Height of the newest final block", lambda: services.chain.height),
+        ("peers", "Connected peers", lambda: services.network.count),
+        ("behind_blocks", "Blocks missing here", lambda: sync.progress.behind),
+        ("mempool_transactions", "Transactions pooled", lambda: len(pool)),
+        ("mempool_bytes", "Bytes of pooled transactions", lambda: pool.status().bytes),
+        ("intake_waiting", "Waiting to be checked", lambda: services.intake.waiting_count),
+        ("ready", "1 when this node can be relied on", lambda: not services.health()),
+    ):
+        metrics.gauge(f"clawpurse_{name}", meaning, read)
 
     def exposition(_request: Request) -> Response:
+        metrics.tell_refusals(refusals.counts)
         return Response(200, metrics.exposition(), CONTENT_TYPE)
 
     return App(log=refusals, routes={("GET", "/metrics"): exposition}, limits=limits)
