@@ -32,7 +32,7 @@ from clawpurse.wallet.durable import make_private_directory, replace_private
 
 NETWORK_FILE: Final = "network.json"
 NETWORK_VERSION: Final = 1
-# Ports of one node: peer-to-peer, JSON-RPC, metrics, seven for modules (INTERFACES §1).
+# Ports of one node: peer-to-peer, JSON-RPC, metrics, seven for modules.
 PORTS_PER_NODE: Final = 10
 BASE_PORT_DEFAULT: Final = 9640
 PORT_MAX: Final = 65_535

@@ -53,7 +53,7 @@ class NodeState:
         return rpc_url(self.config)
 
     def as_json(self) -> dict[str, Any]:
-        """One `nodes` entry (INTERFACES §3)."""
+        """One `nodes` entry."""
         host, port = self.config.p2p_address
         node_id = public_key_of(self.home.read_seed(self.home.node_key)).hex()
         return {

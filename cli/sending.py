@@ -1,4 +1,4 @@
-"""`wallet send`: look, ask, sign, submit, wait, prove, keep the receipt (EXPERIENCE §2).
+"""`wallet send`: look, ask, sign, submit, wait, prove, keep the receipt.
 
 Everything that can be refused is refused before anything is signed, and says so: "Nothing was
 sent". After that the only answers are final, failed on the ledger, or pending with the command

@@ -31,7 +31,7 @@ def folder_of(session: Session, given: Path | None) -> Path:
 
 
 def document(network: LocalNetwork, states: Sequence[NodeState]) -> dict[str, Any]:
-    """Return what `--json` prints (INTERFACES §3)."""
+    """Return what `--json` prints."""
     return {
         "home": str(network.folder.absolute()),
         "chainId": network.chain_id,

@@ -1,4 +1,4 @@
-"""`testnet start`: from an empty folder to a chain that pays, one line a step (EXPERIENCE §2)."""
+"""`testnet start`: from an empty folder to a chain that pays, one line a step."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from clawpurse.ledger.transition import Prepared, authorise, find_idempotency
 from clawpurse.node.pool_fates import Fate, Fates, Settlement
 from clawpurse.node.pool_order import Entry, Lane, Place, ProposalOrder, rate
 
-# A proposal names a transaction by so many bytes of its wtx id (NETWORK §2).
+# A proposal names a transaction by so many bytes of its wtx id.
 PREFIX_BYTES: Final = 16
 # Of the whole pool and of one sender's part, so much may wait behind gaps.
 GAP_SHARE: Final = 4

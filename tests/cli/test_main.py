@@ -29,7 +29,7 @@ from clawpurse.modules.kit.web.errors import BadAnswer, RpcError, Unreachable
 from tests.cli.conftest import Cli
 from tests.cli.fakenode import FakeNode
 
-# EXPERIENCE §6 wants help in a moment; generous here, because tests share two cores.
+# Help should come in a moment; generous here, because tests share two cores.
 HELP_SECONDS_MAX = 2.0
 
 

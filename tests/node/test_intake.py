@@ -282,7 +282,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_bad_bytes_are_remembered_by_their_whole_form_only() -> None:
-    """One forged witness would keep the genuine payment out (NETWORK §2)."""
+    """One forged witness would keep the genuine payment out."""
     world = PoolWorld(2)
     setup = Setup(world)
     forged, genuine = world.pay(0, 0), world.pay(0, 0, signed=True)
