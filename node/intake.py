@@ -25,8 +25,9 @@ from clawpurse.ledger.transactions import TX_BYTES_MAX
 from clawpurse.ledger.transition import Prepared, prepare
 from clawpurse.node.clock import Clock
 from clawpurse.node.journal import Journal, JournalRecord
-from clawpurse.node.mempool import POOL_RULES, Head, Mempool, Standing
+from clawpurse.node.mempool import Head, Mempool, Standing
 from clawpurse.node.pool_fates import Fate, Settlement
+from clawpurse.node.pool_rules import POOL_RULES
 from clawpurse.node.precedence import Precedence
 from clawpurse.node.verifier import Triple, Verifier
 

@@ -17,11 +17,12 @@ from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.overlay import Overlay, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET, Params
-from clawpurse.ledger.rules import Rule, refuse
+from clawpurse.ledger.rules import refuse
 from clawpurse.ledger.transactions import Body, Transaction
 from clawpurse.ledger.transition import Prepared, authorise, find_idempotency
 from clawpurse.node.pool_fates import Fate, Fates, Settlement
 from clawpurse.node.pool_order import Entry, Lane, Place, ProposalOrder, rate
+from clawpurse.node.pool_rules import POOL_RULES
 
 # A proposal names a transaction by so many bytes of its wtx id.
 PREFIX_BYTES: Final = 16
@@ -36,30 +37,6 @@ JUDGED_MAX: Final = 8_192
 UPDATE_SLICE: Final = 128
 
 Settled = tuple[bytes, Settlement]
-
-POOL_RULES: Final = {
-    "pool.duplicate": Rule(
-        Code.DUPLICATE,
-        "Sequence {1:number} of lane {2:number} is taken by {0:hash}, which waits for a block; "
-        "to replace it send a higher fee or attempt.",
-    ),
-    "pool.duplicateKey": Rule(
-        Code.DUPLICATE, "That idempotency key is used by {0:hash}, which waits for a block."
-    ),
-    "pool.full": Rule(Code.POOL_FULL, "{0:number} transactions wait already; try again later."),
-    "pool.busy": Rule(
-        Code.POOL_FULL, "{0:number} transactions wait to be checked; try again in a second."
-    ),
-    "pool.senderFull": Rule(
-        Code.POOL_FULL, "{0:account} has {1:number} transactions waiting, the most allowed."
-    ),
-    "pool.gapsFull": Rule(
-        Code.POOL_FULL, "Too many wait behind a gap; send sequence {0:number} of that lane first."
-    ),
-    "pool.quarantined": Rule(
-        Code.POLICY_REJECTED, "{0:hash} breaks this node when it is executed and was put away."
-    ),
-}
 
 
 class Head(NamedTuple):

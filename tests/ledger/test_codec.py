@@ -67,7 +67,7 @@ def test_bytes_with_one_byte_changed_never_raise_anything_else(
         try:
             assert codec.pack(read(bytes(packed))) == packed
         except Malformed:
-            pass
+            pass  # Refusing is one of the two things that it may do.
 
 
 # The array [x] with x in a longer form than it needs, and everything that is not an array of
