@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from clawpurse.ledger import codec, crypto
 from clawpurse.ledger.agreement.authorities import AUTHORITIES_BYTES_MAX, AuthoritySet
@@ -47,6 +47,8 @@ CHANGES_MAX: Final = 4_096
 # A path in a list of 2^32 entries; longer ones are not paths.
 PATH_MAX: Final = 32
 EVENTS_MAX: Final = 4_096
+# Hashes between two places where `HashedList.steps` lets its caller do something else.
+HASHES_SLICE: Final = 512
 
 
 class AuthorityChange(NamedTuple):
@@ -71,14 +73,61 @@ class ProvenPayment:
     authorities: int
 
 
+class HashedList:
+    """A list with the tree over it (RFC 6962), for handing out many paths at little cost each.
+
+    Made whole by `of`, or in slices: exhaust `steps` first.
+    """
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        self.leaves = leaves
+        self._levels: list[list[bytes]] = []
+
+    @classmethod
+    def of(cls, leaves: Sequence[bytes]) -> Self:
+        """Return the list, hashed."""
+        made = cls(leaves)
+        for _ in made.steps():
+            pass
+        return made
+
+    def steps(self) -> Iterator[None]:
+        """Hash the list, yielding between pieces of about half a millisecond."""
+        level: list[bytes] = []
+        for number, leaf in enumerate(self.leaves, 1):
+            level.append(crypto.list_leaf_hash(leaf))
+            if number % HASHES_SLICE == 0:
+                yield
+        while len(level) > 1:
+            self._levels.append(level)
+            above: list[bytes] = []
+            for place in range(0, len(level) - 1, 2):
+                above.append(crypto.list_root_of_hashes(level[place : place + 2]))
+                if len(above) % HASHES_SLICE == 0:
+                    yield
+            if len(level) % 2:
+                # A last node without sibling rises unchanged.
+                above.append(level[-1])
+            level = above
+
+    def leaf(self, index: int) -> dict[str, Any]:
+        """Return a leaf and its path, lowest sibling first, as they stand in a proof."""
+        path, place = [], index
+        for level in self._levels:
+            if place ^ 1 < len(level):
+                path.append(["left" if place & 1 else "right", _hex(level[place ^ 1])])
+            place //= 2
+        return {"leaf": _hex(self.leaves[index]), "path": path}
+
+
 def build_payment_proof(
     *,
     genesis: bytes,
     changes: Sequence[AuthorityChange],
     header: bytes,
     certificate: bytes,
-    receipts: Sequence[bytes],
-    events: Sequence[bytes],
+    receipts: Sequence[bytes] | HashedList,
+    events: Sequence[bytes] | HashedList,
     index: int,
     transaction: bytes,
 ) -> dict[str, Any]:
@@ -86,9 +135,12 @@ def build_payment_proof(
 
     All arguments are canonical bytes: the genesis, the changes of authorities up to that block
     (ascending), its header and certificate, all its receipts and events in order, and the
-    signed transaction, of which only the body goes into the proof.
+    signed transaction, of which only the body goes into the proof. Whoever proves many receipts
+    of one block hands in lists that are hashed already.
     """
-    receipt = Receipt.unpack(receipts[index])
+    receipts = receipts if isinstance(receipts, HashedList) else HashedList.of(receipts)
+    events = events if isinstance(events, HashedList) else HashedList.of(events)
+    receipt = Receipt.unpack(receipts.leaves[index])
     places = range(receipt.first_event, receipt.first_event + receipt.event_count)
     return {
         "version": PROOF_VERSION,
@@ -104,8 +156,8 @@ def build_payment_proof(
         "header": _hex(header),
         "certificate": _hex(certificate),
         "index": index,
-        "receipt": _leaf(receipts, index),
-        "events": [_leaf(events, place) for place in places],
+        "receipt": receipts.leaf(index),
+        "events": [events.leaf(place) for place in places],
         "body": _hex(decode_transaction(transaction).body_bytes),
     }
 
@@ -266,17 +318,6 @@ def _in_list(value: object, field: str, size_max: int, root: bytes) -> tuple[byt
     if digest != root:
         raise Malformed(field, "is not in the block (its path does not lead to the header)")
     return data, sides
-
-
-def _leaf(leaves: Sequence[bytes], index: int) -> dict[str, Any]:
-    path, place, size = [], index, len(leaves)
-    for sibling in crypto.list_path(leaves, index):
-        # A last node without sibling rises unchanged (RFC 6962 §2.1).
-        while place ^ 1 >= size:
-            place, size = place // 2, (size + 1) // 2
-        path.append(["left" if place & 1 else "right", _hex(sibling)])
-        place, size = place // 2, (size + 1) // 2
-    return {"leaf": _hex(leaves[index]), "path": path}
 
 
 def _object(value: object, field: str, names: tuple[str, ...]) -> Mapping[str, Any]:

@@ -108,7 +108,8 @@ class AccountMethods:
                 self.transactions,
                 HistoryParams,
                 errors=(PRUNED,),
-                cost=20,
+                # Each entry may stand in a large block of its own.
+                cost=500,
                 result=dict[str, Any],
                 result_description="account transactions[] (as tx_get) nextCursor|null",
             ),

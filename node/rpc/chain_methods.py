@@ -11,8 +11,15 @@ from clawpurse.ledger.errors import Malformed, NotFound
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import decode_transaction
-from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED, RpcError
-from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.modules.kit.web.errors import LIMIT_EXCEEDED, NOT_FOUND, PRUNED, RpcError
+from clawpurse.modules.kit.web.jsonrpc import (
+    Context,
+    Method,
+    NoParams,
+    Params,
+    RawJson,
+    encode_json,
+)
 from clawpurse.node.rpc.past import AtHeight
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
@@ -26,6 +33,8 @@ from clawpurse.node.rpc.values import (
 )
 
 PATH_BYTES_MAX: Final = 256
+# As JSON and as hexadecimal it is five times as long, and an answer has 8 MiB. Made once.
+GENESIS_SHOWN_MAX: Final = 1_000_000
 # Transactions turned into JSON between two turns of the loop: about a millisecond.
 SHOWN_SLICE: Final = 16
 Json = dict[str, Any]
@@ -67,6 +76,7 @@ class ChainMethods:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self._genesis: RawJson | None = None
 
     def methods(self) -> list[Method]:
         """Return the definitions."""
@@ -117,6 +127,7 @@ class ChainMethods:
                 "chain_getGenesis",
                 "The genesis, as JSON and as bytes",
                 self.genesis,
+                errors=(LIMIT_EXCEEDED,),
                 cost=5,
                 result=dict[str, Any],
                 result_description="genesisHash json raw",
@@ -215,11 +226,20 @@ class ChainMethods:
         values = {name: getattr(params, name) for name in params.__dataclass_fields__}
         return {"parameters": values, "hash": hex_of(params.hash), "raw": hex_of(params.pack())}
 
-    def genesis(self, _params: NoParams, _context: Context) -> Json:
+    def genesis(self, _params: NoParams, _context: Context) -> RawJson:
         """chain_getGenesis."""
-        genesis = self._services.chain.genesis
-        return {
-            "genesisHash": hex_of(genesis.hash),
-            "json": genesis.to_json(),
-            "raw": hex_of(genesis.packed),
-        }
+        if self._genesis is None:
+            genesis = self._services.chain.genesis
+            if len(genesis.packed) > GENESIS_SHOWN_MAX:
+                raise RpcError(
+                    LIMIT_EXCEEDED,
+                    f"the genesis is {len(genesis.packed)} bytes, too many for an answer",
+                    hint="take the file from whoever gave you its hash, then clawpurse join",
+                )
+            answer = {
+                "genesisHash": hex_of(genesis.hash),
+                "json": genesis.to_json(),
+                "raw": hex_of(genesis.packed),
+            }
+            self._genesis = RawJson(encode_json(answer))
+        return self._genesis

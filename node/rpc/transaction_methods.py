@@ -20,13 +20,15 @@ from clawpurse.node.pool_fates import Fate
 from clawpurse.node.rpc.finals import final_transaction, receipt_json
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Hash, HexBytes, SignedTx, hex_of, transaction_json
-from clawpurse.wallet.proofs import build_payment_proof
+from clawpurse.wallet.proofs import HashedList, build_payment_proof
 
 # How long `wait: final` waits before it answers "pending", and the most `tx_wait` may ask.
 SUBMIT_WAIT_MS: Final = 30_000
 WAIT_MS_MAX: Final = 60_000
 DEADLINE_MS: Final = 90_000
 BATCH_MAX: Final = 1_000
+# A full block's hashes take about half a megabyte.
+HASHED_BLOCKS_MAX: Final = 8
 Json = dict[str, Any]
 
 REFUSALS: Final = (
@@ -114,6 +116,8 @@ class TransactionMethods:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        # By height: receipts and events of blocks that proofs were asked of, hashed.
+        self._hashed: dict[int, tuple[HashedList, HashedList]] = {}
 
     def methods(self) -> list[Method]:
         """Return the definitions."""
@@ -176,7 +180,7 @@ class TransactionMethods:
                 self.receipt,
                 ReceiptParams,
                 errors=missing,
-                cost=5,
+                cost=20,
                 result=dict[str, Any],
                 result_description=(
                     "txId height index code reason rule fee cost events trace time, with prove "
@@ -300,12 +304,12 @@ class TransactionMethods:
             return {"status": "replaced", "height": settled.height, "replacedBy": by}
         return {"status": "pending" if services.pool.is_pending(tx_id) else "unknown"}
 
-    def receipt(self, params: ReceiptParams, _context: Context) -> Json:
+    async def receipt(self, params: ReceiptParams, _context: Context) -> Json:
         """tx_getReceipt."""
         place = self._place(params.tx_id)
         shown = receipt_json(self._services, *place)
         if params.prove:
-            shown["proof"] = self._proof(*place)
+            shown["proof"] = await self._proof(*place)
         return shown
 
     def _place(self, tx_id: bytes) -> tuple[int, int]:
@@ -319,19 +323,34 @@ class TransactionMethods:
             )
         return status["height"], status["index"]
 
-    def _proof(self, height: int, index: int) -> Json:
+    async def _proof(self, height: int, index: int) -> Json:
         chain = self._services.chain
         view = chain.view(height)
+        receipts, events = await self._hashed_lists(height)
         return build_payment_proof(
             genesis=chain.genesis.packed,
             changes=(),
             header=view.block.header.pack(),
             certificate=view.certificate,
-            receipts=view.receipts,
-            events=view.events,
+            receipts=receipts,
+            events=events,
             index=index,
             transaction=view.block.transactions[index],
         )
+
+    async def _hashed_lists(self, height: int) -> tuple[HashedList, HashedList]:
+        """Return a block's receipts and events, hashed once for all who ask for proofs of it."""
+        found = self._hashed.pop(height, None)
+        if found is None:
+            view = self._services.chain.view(height)
+            found = HashedList(view.receipts), HashedList(view.events)
+            for part in found:
+                for _ in part.steps():
+                    await trio.lowlevel.checkpoint()
+        self._hashed[height] = found
+        while len(self._hashed) > HASHED_BLOCKS_MAX:
+            del self._hashed[next(iter(self._hashed))]
+        return found
 
     def get(self, params: TxParams, _context: Context) -> Json:
         """tx_get."""

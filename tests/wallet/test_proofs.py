@@ -15,7 +15,7 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import Malformed
 from clawpurse.ledger.transactions import Role, decode_transaction
 from clawpurse.wallet.builder import Slot, build_body, sign_body, transfer_action
-from clawpurse.wallet.proofs import _in_list, _leaf, check_payment_proof
+from clawpurse.wallet.proofs import HashedList, _in_list, check_payment_proof
 from clawpurse.wallet.receipts import payment_document, verify_payment
 from tests.wallet.smallchain import REGISTRY, START_MS, Made, SmallChain
 
@@ -182,11 +182,11 @@ def test_paths_lead_to_the_root_from_every_place(size: int, data: st.DataObject)
     leaves = [b"%d" % number for number in range(size)]
     index = data.draw(st.integers(0, size - 1))
     root = crypto.list_root(leaves)
-    leaf, sides = _in_list(_leaf(leaves, index), "x", 10, root)
+    leaf, sides = _in_list(HashedList.of(leaves).leaf(index), "x", 10, root)
     assert leaf == leaves[index]
     before = index - 1
     if before >= 0:
-        _, other = _in_list(_leaf(leaves, before), "x", 10, root)
+        _, other = _in_list(HashedList.of(leaves).leaf(before), "x", 10, root)
         assert other[::-1] < sides[::-1]
 
 
@@ -336,3 +336,15 @@ def test_members_of_a_later_version_do_not_spoil_a_document(chain: SmallChain, m
     written["later"] = written["receipt"]["later"] = {"x": 1}
     written["receipt"]["reason"] = "other words"
     assert verify_payment(written, chain.genesis.hash, REGISTRY).valid
+
+
+def test_a_list_hashed_once_gives_the_paths_of_the_ledger() -> None:
+    """A node that proves many receipts of a block must not give paths that lead elsewhere."""
+    for size in range(1, 40):
+        leaves = [bytes([number]) * 5 for number in range(size)]
+        hashed = HashedList.of(leaves)
+        for index, leaf in enumerate(leaves):
+            entry = hashed.leaf(index)
+            path = [bytes.fromhex(sibling.removeprefix("0x")) for _, sibling in entry["path"]]
+            assert path == crypto.list_path(leaves, index)
+            assert entry["leaf"] == "0x" + leaf.hex()
