@@ -17,7 +17,14 @@ from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.blocks import BLOCK_VERSION, Block, Header
 from clawpurse.ledger.crypto import ZERO_HASH, list_root
-from clawpurse.ledger.errors import Bug, CallerError, InvalidBlock, PeerError, Refused
+from clawpurse.ledger.errors import (
+    Bug,
+    CallerError,
+    InvalidBlock,
+    OperatorError,
+    PeerError,
+    Refused,
+)
 from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.overlay import StateKey
 from clawpurse.ledger.transition import Execution, ExecutionResult, Prepared
@@ -82,15 +89,26 @@ class Proposing:
     async def build(self, round_: int, proposer: bytes) -> Body:
         """Build and execute a block for the next height from what is pooled and due."""
         skipped: set[bytes] = set()
-        for _ in range(REBUILDS_MAX):
-            executed = await self._try_build(round_, proposer, skipped)
+        for attempt in range(REBUILDS_MAX + 1):
+            # However many are poisoned, a block without any of them can be built.
+            count_max = self._count_max(round_) if attempt < REBUILDS_MAX else 0
+            executed = await self._try_build(round_, proposer, skipped, count_max)
             if executed is not None:
                 self._keep(executed)
                 return Body(executed.block, executed.prepared)
-        raise Bug(f"{REBUILDS_MAX} pooled transactions in a row broke execution")
+        raise Bug("a block without transactions breaks execution")
+
+    def _count_max(self, round_: int) -> int:
+        """Return how many transactions to propose at most.
+
+        A round that failed may have failed because its block was too much for this moment's
+        machines and links, so each further round proposes half as much.
+        """
+        whole = self._chain.params.block_transactions_max
+        return min(whole, max(whole >> round_, SMALLEST_BLOCK))
 
     async def _try_build(
-        self, round_: int, proposer: bytes, skipped: set[bytes]
+        self, round_: int, proposer: bytes, skipped: set[bytes], count_max: int
     ) -> Executed | None:
         tip, params = self._chain.tip, self._chain.params
         # Read now, after all waiting (R19); strictly above the parent's time (R20).
@@ -99,10 +117,6 @@ class Proposing:
         execution = Execution(self._chain.reader, self._chain.registry, env)
         await _begin(execution)
         included: list[Prepared] = []
-        # A round that failed may have failed because its block was too much for this moment's
-        # machines and links, so each further round proposes half as much.
-        whole = params.block_transactions_max
-        count_max = min(whole, max(whole >> round_, SMALLEST_BLOCK))
         room = params.block_bytes_max - BLOCK_OVERHEAD_BYTES
         for item in self._pool.ready():
             raw = item.transaction.raw
@@ -117,17 +131,60 @@ class Proposing:
                     break
                 self._pool.refused(item, err)
                 continue
+            except OperatorError:
+                raise  # A disk that fails says nothing about the transaction.
             except Exception as err:  # Whatever it is, one transaction must not stop blocks (R21).
-                self._poisoned(item, err)
-                skipped.add(item.transaction.tx_id)
+                self._poisoned(item, err, skipped)
                 return None
             included.append(item)
             room -= len(raw) + 5
             if len(included) % SLICE == 0:
                 await trio.lowlevel.checkpoint()
-        return await self._seal(execution, included, env, round_, proposer)
+        try:
+            result = await _finish(execution)
+        except OperatorError:
+            raise
+        except Exception as err:  # Books that do not balance, say: whose transaction is it?
+            culprit = await self._culprit(included, env)
+            if culprit is None:
+                raise
+            self._poisoned(culprit, err, skipped)
+            return None
+        return await self._seal(result, included, env, round_, proposer)
 
-    def _poisoned(self, item: Prepared, err: Exception) -> None:
+    async def _culprit(self, included: Sequence[Prepared], env: BlockEnv) -> Prepared | None:
+        """Return the transaction after which the block's end breaks; None if it does without any.
+
+        By halving: the first ones up to `sound` end well, the first ones up to `broken` do not.
+        """
+        if await self._breaks((), env):
+            return None
+        sound, broken = 0, len(included)
+        while broken - sound > 1:
+            middle = (sound + broken) // 2
+            if await self._breaks(included[:middle], env):
+                broken = middle
+            else:
+                sound = middle
+        return included[broken - 1]
+
+    async def _breaks(self, transactions: Sequence[Prepared], env: BlockEnv) -> bool:
+        execution = Execution(self._chain.reader, self._chain.registry, env)
+        try:
+            await _begin(execution)
+            for number, item in enumerate(transactions, 1):
+                execution.apply(item)
+                if number % SLICE == 0:
+                    await trio.lowlevel.checkpoint()
+            await _finish(execution)
+        except OperatorError:
+            raise
+        except Exception as err:  # Here to find out which transaction causes it.
+            log.debug("execution breaks", extra={"error": repr(err), "after": len(transactions)})
+            return True
+        return False
+
+    def _poisoned(self, item: Prepared, err: Exception, skipped: set[bytes]) -> None:
         tx_id = item.transaction.tx_id
         log.critical(
             "a transaction breaks execution and was put away",
@@ -135,17 +192,17 @@ class Proposing:
             exc_info=err,
         )
         self._pool.quarantine(tx_id, repr(err))
+        skipped.add(tx_id)
 
     async def _seal(
         self,
-        execution: Execution,
+        result: ExecutionResult,
         included: Sequence[Prepared],
         env: BlockEnv,
         round_: int,
         proposer: bytes,
     ) -> Executed:
         chain, tip = self._chain, self._chain.tip
-        result = await _finish(execution)
         outputs = await _pack(result)
         update = chain.state.apply(result.changes)
         for _ in update.steps():
@@ -191,8 +248,8 @@ class Proposing:
             self._keep(await self.execute(body))
         except (PeerError, CallerError) as err:
             return Judgement(False, str(err))
-        except trio.Cancelled:
-            raise
+        except OperatorError:
+            raise  # Nor about the block.
         except Exception as err:  # A broken invariant makes the block invalid, not the node (R21).
             log.critical(
                 "a proposed block breaks execution",
