@@ -33,6 +33,15 @@ FOLDERS: dict[str, str] = {
     ".ci": "what continuous integration runs",
 }
 
+# Folders whose inside mirrors other folders: a line for each folder there, not for each file.
+GROUPED: dict[str, dict[str, str]] = {
+    "tests": {
+        "e2e": "real processes: the first five minutes, kills, a follower, a terminal",
+        "simulation": "consensus as a seeded simulation, its properties and mutants",
+        "vectors": "golden vectors, and a client made from the protocol page alone",
+    }
+}
+
 DESCRIBED: dict[str, str] = {
     ".ci/run": "a clean clone to a verdict: missing packages, `make test`, `make test-full`",
     ".gitignore": "what is never committed",
@@ -115,6 +124,17 @@ def files(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: (path.parent.parts, path.name != "__init__.py", path))
 
 
+def grouped(folder: str) -> str:
+    """Return a folder's own files, and one line for each folder below it: they mirror others."""
+    own = [path for path in files(ROOT / folder) if len(path.parts) == 2]
+    lines = [f"- `{path.name}`: {line_of(path.as_posix())}\n" for path in own]
+    below = sorted({path.parts[1] for path in files(ROOT / folder) if len(path.parts) > 2})
+    for name in below:
+        words = GROUPED[folder].get(name, f"what is promised of `{name}/`")
+        lines.append(f"- `{folder}/{name}/`: {words}\n")
+    return "".join(lines) + "\n"
+
+
 def unknown_folders() -> list[str]:
     """Return top-level folders that the page does not know, build results left out."""
     built = ("build", "dist", "htmlcov", "*.egg-info", "__pycache__", ".*")
@@ -131,6 +151,9 @@ def render() -> str:
         if not (ROOT / folder).is_dir() or not files(ROOT / folder):
             continue
         out.append(f"## `{folder}/`: {words}\n\n")
+        if folder in GROUPED:
+            out.append(grouped(folder))
+            continue
         below = None
         for path in files(ROOT / folder):
             if path.parent != below:
