@@ -33,6 +33,7 @@ from clawpurse.node.app import Keys, Node, Outside
 from clawpurse.node.clock import LoopClock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.files import MemoryFiles
+from clawpurse.node.ports import Listen
 from clawpurse.node.signer import FileSigner, create_sign_state
 from clawpurse.node.verifier import InlineVerifier
 from clawpurse.node.workers import InlineLane
@@ -161,6 +162,7 @@ class NodeWorld:
         seed: bytes | None = None,
         disk: Disk | None = None,
         clock: LoopClock | None = None,
+        listen: Listen | None = None,
         **config: Any,
     ) -> Running:
         """Start a node; `authority-N` signs with the Nth seed, others follow. `known` are peers."""
@@ -187,7 +189,7 @@ class NodeWorld:
                 keep_peers=lambda _saved: None,
                 saved_peers={},
                 free_disk_mb=lambda: 1_000_000,
-                listen=_no_listeners,
+                listen=listen or _no_listeners,
             ),
         )
         running = self.nodes[name] = Running(name, node, store, disk)
