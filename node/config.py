@@ -11,13 +11,14 @@ import difflib
 import ipaddress
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from clawpurse.ledger.errors import OperatorError
+from clawpurse.ledger.errors import Malformed, OperatorError
+from clawpurse.p2p.address import PeerAddress, parse_host_port, parse_node_id
 
 ENVIRONMENT_PREFIX: Final = "CLAWPURSE_"
 P2P_PORT: Final = 9640
@@ -58,6 +59,21 @@ class NodeConfig(BaseModel):
         split_address(value)
         return value
 
+    @field_validator("peers")
+    @classmethod
+    def _peers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, PeerAddress.parse)
+
+    @field_validator("private_peers")
+    @classmethod
+    def _ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, parse_node_id)
+
+    @field_validator("p2p_advertise")
+    @classmethod
+    def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, parse_host_port)
+
     @property
     def p2p_address(self) -> tuple[str, int]:
         """(host, port) of the peer-to-peer listener."""
@@ -84,6 +100,16 @@ class NodeConfig(BaseModel):
                     f"clawpurse config set {name} 127.0.0.1:PORT, "
                     "and put an authenticating proxy in front",
                 )
+
+
+def _each(values: tuple[str, ...], read: Callable[[str], object]) -> tuple[str, ...]:
+    """Return the values if each can be read. Raises ValueError naming the first that cannot."""
+    for value in values:
+        try:
+            read(value)
+        except Malformed as err:
+            raise ValueError(f"{value!r}: {err}") from None
+    return values
 
 
 def split_address(text: str) -> tuple[str, int]:
@@ -151,8 +177,9 @@ def validate(values: Mapping[str, Any], path: Path) -> NodeConfig:
     except ValidationError as err:
         first = err.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "?"
+        problem = first["msg"].removeprefix("Value error, ")
         raise OperatorError(
-            f"{_line_of(path, name)} {name}: {first['msg']}.", "", "clawpurse config validate"
+            f"{_line_of(path, name)} {name}: {problem}.", "", "clawpurse config validate"
         ) from None
 
 

@@ -243,9 +243,12 @@ def test_blocks_over_their_limits_are_refused_before_they_are_executed(
         assert len(body.prepared) <= 3
         executions: list[int] = []
         begin = Execution.begin_in_steps
-        monkeypatch.setattr(
-            Execution, "begin_in_steps", lambda self: (executions.append(1), begin(self))[1]
-        )
+
+        def counted(self: Execution) -> Iterator[None]:
+            executions.append(1)
+            return begin(self)
+
+        monkeypatch.setattr(Execution, "begin_in_steps", counted)
         assert (await bench.verdict(bad_block(bench, body, items))).startswith("size")
         heavy = [replace_cost(item, 2_000) for item in items[:3]]
         assert (await bench.verdict(bad_block(bench, body, heavy))).startswith("cost")
@@ -401,11 +404,9 @@ def test_a_poisoned_transaction_is_put_away_and_the_rest_proposed(
     async def main() -> None:
         bench = Bench()
         items = [bench.pay(n % 4, n // 4) for n in range(20)]
-        bad = bench.pay(place % 4, 5)
-        items.insert(place, bad) if place < 20 else items.append(bad)
-        # So that it can be applied at its place, it stands in a lane of its own.
+        # In a lane of its own, so that it can be applied wherever it stands.
         alone = bench.pay(place % 4, 0, lane=9)
-        items[items.index(bad)] = alone
+        items.insert(place, alone)
         poison(monkeypatch, [alone], at_the_end=at_the_end)
         body = await bench.build(*items)
         assert list(bench.pool.quarantined) == [alone.transaction.tx_id]
