@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import trio
 import trio.testing
 
-from tests.node.rpc.nodeworld import NodeWorld, Running
+from tests.node.rpc.nodeworld import NodeWorld, Running, collect_again
 
 
 @pytest.fixture(autouse=True)
 def garbage() -> Iterator[None]:
-    """A node turns automatic collection off for its process; this process goes on."""
+    """This process goes on after its nodes."""
     yield
-    gc.unfreeze()
-    gc.enable()
+    collect_again()
 
 
 @pytest.fixture

@@ -271,9 +271,12 @@ async def _no_listeners(_host: str, _port: int) -> Sequence[trio.abc.Listener[tr
 @asynccontextmanager
 async def node_world(**settings: Any) -> AsyncIterator[NodeWorld]:
     """Give a world; its nodes end with it."""
-    async with trio.open_nursery() as nursery:
-        yield NodeWorld(nursery, **settings)
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            yield NodeWorld(nursery, **settings)
+            nursery.cancel_scope.cancel()
+    finally:
+        collect_again()
 
 
 def run_world(scenario: Callable[[NodeWorld], Awaitable[Any]], **settings: Any) -> Any:
@@ -283,12 +286,13 @@ def run_world(scenario: Callable[[NodeWorld], Awaitable[Any]], **settings: Any) 
         async with node_world(**settings) as world:
             return await scenario(world)
 
-    try:
-        return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    finally:
-        # A node decides itself when garbage is collected; a test process does not end with it.
-        gc.enable()
-        gc.unfreeze()
+    return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def collect_again() -> None:
+    """Undo what a node does to its process: it decides itself when garbage is collected."""
+    gc.unfreeze()
+    gc.enable()
 
 
 def prune(running: Running, below: int) -> None:
