@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from functools import partial
 from typing import Any
 
 import pytest
@@ -150,14 +151,14 @@ async def attack(world: NodeWorld, calls: int, seed: int) -> None:
 
 def test_no_call_breaks_a_node() -> None:
     """One curious client, a fault in one handler: nobody else may notice, and nothing leaks."""
-    run_world(lambda world: attack(world, CALLS, 7), quota_cost_max=10**12)
+    run_world(partial(attack, calls=CALLS, seed=7), quota_cost_max=10**12)
 
 
 @pytest.mark.full
 def test_no_call_of_very_many_breaks_a_node() -> None:
     """The same at length."""
     for seed in range(4):
-        run_world(lambda world, seed=seed: attack(world, CALLS_FULL // 4, seed))
+        run_world(partial(attack, calls=CALLS_FULL // 4, seed=seed))
 
 
 @settings(max_examples=60)
