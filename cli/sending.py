@@ -28,7 +28,7 @@ from clawpurse.ledger.transactions import (
     Role,
     Transaction,
 )
-from clawpurse.modules.kit.web.errors import RpcError, Unreachable
+from clawpurse.modules.kit.web.errors import SYNCING, RpcError, Unreachable
 from clawpurse.modules.registry import build_registry
 from clawpurse.wallet.amounts import amount_text, nearby_amounts, number_text, parse_amount
 from clawpurse.wallet.builder import (
@@ -265,6 +265,8 @@ class _Payment:
                     continue
                 if err.code == Code.DUPLICATE.rpc_code:
                     raise await self._duplicate(quote, err) from err
+                if err.code == SYNCING:
+                    raise  # Nobody judged the payment: this node cannot now.
                 raise _refused(err) from err
             except Unreachable as err:
                 if not err.sent:

@@ -19,7 +19,7 @@ from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code, Malformed, NotFound, Refused
 from clawpurse.ledger.module_api import Registry
 from clawpurse.modules.kit.web.client import RpcClient, Subscription
-from clawpurse.modules.kit.web.errors import NOT_FOUND, BadAnswer, RpcError, Unreachable
+from clawpurse.modules.kit.web.errors import NOT_FOUND, SYNCING, BadAnswer, RpcError, Unreachable
 from clawpurse.wallet.builder import ChainTerms
 from clawpurse.wallet.home import Network
 from clawpurse.wallet.proofs import check_payment_proof
@@ -169,11 +169,12 @@ class NodeClient:
         timeout_ms: int | None = None,
         repeatable: bool = True,
     ) -> Any:
-        """Call a method, at the next node if one does not answer, and return its result.
+        """Call a method, at the next node if one does not answer or is syncing; return its result.
 
         With `repeatable` False a call that may have been carried out is not repeated elsewhere.
         """
         problem: Unreachable | None = None
+        syncing: RpcError | None = None
         count = len(self._clients)
         for offset in range(count):
             place = (self._first + offset) % count
@@ -186,10 +187,17 @@ class NodeClient:
                     raise
                 problem = _worse(problem, err)
                 continue
+            except RpcError as err:
+                if err.code != SYNCING:
+                    raise
+                syncing = err  # It did nothing; another may have caught up.
+                continue
             self._first = place
             return result
-        assert problem is not None
-        raise problem
+        if problem is not None and (problem.sent or syncing is None):
+            raise problem
+        assert syncing is not None
+        raise syncing
 
     def subscribe(
         self,

@@ -9,7 +9,7 @@ import pytest
 
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code
-from clawpurse.modules.kit.web.errors import RpcError, Unreachable
+from clawpurse.modules.kit.web.errors import SYNCING, RpcError, Unreachable
 from clawpurse.wallet.keystore import Keystore
 from tests.cli.conftest import Cli
 from tests.cli.fakenode import FakeNode
@@ -259,6 +259,20 @@ def test_what_the_node_refuses_is_one_line(cli: Cli, node: FakeNode, passphrase_
     )
     asked = json.loads(cli(*pay(passphrase_file, "--json")).out)["error"]
     assert (asked["code"], asked["name"]) == (-32023, "quotaExceeded")
+
+
+def test_a_node_that_is_syncing_has_judged_nothing(
+    cli: Cli, node: FakeNode, passphrase_file: str
+) -> None:
+    """The person waits or asks another node, instead of reading that a rule refused."""
+    node.overrides["tx_submit"] = lambda _: RpcError(SYNCING, "syncing 10/100 (90 behind)")
+    done = cli(*pay(passphrase_file))
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == (
+        "syncing 10/100 (90 behind). → wait until the node has caught up, or ask another"
+    )
+    asked = json.loads(cli(*pay(passphrase_file, "--json")).out)["error"]
+    assert (asked["code"], asked["name"], asked["retryable"]) == (-32003, "syncing", True)
 
 
 def test_rules_are_asked_before_the_person(cli: Cli, node: FakeNode, passphrase_file: str) -> None:

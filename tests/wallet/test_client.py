@@ -15,7 +15,7 @@ from clawpurse.ledger.errors import NotFound, Refused
 from clawpurse.ledger.transactions import Role
 from clawpurse.modules.kit.web.app import App
 from clawpurse.modules.kit.web.client import RpcClient
-from clawpurse.modules.kit.web.errors import NOT_FOUND, BadAnswer, RpcError, Unreachable
+from clawpurse.modules.kit.web.errors import NOT_FOUND, SYNCING, BadAnswer, RpcError, Unreachable
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Method, NoParams
 from clawpurse.modules.kit.web.server import WebServer
@@ -225,6 +225,19 @@ async def test_a_signed_transaction_is_offered_to_the_next_node(net: Net) -> Non
     async with net.client(A, B) as client:
         assert (await client.submit(b"signed")).status == "accepted"
         assert net.calls == [(B, "tx_submit", {"tx": b"signed", "wait": "accepted"})]
+
+
+async def test_a_node_that_is_syncing_sends_the_payment_to_the_next(net: Net) -> None:
+    """One node that has just started must not stop a wallet that knows three."""
+    net.node(A, {"tx_submit": RpcError(SYNCING, "syncing 10/100 (90 behind)")})
+    net.node(B, {"tx_submit": {"txId": "0x" + "07" * 32, "status": "accepted"}})
+    async with net.client(A, B) as client:
+        assert (await client.submit(b"signed")).status == "accepted"
+    net.down.add(B)
+    async with net.client(A, B) as client:
+        with pytest.raises(RpcError) as caught:
+            await client.submit(b"signed")
+        assert (caught.value.code, caught.value.retryable) == (SYNCING, True)
 
 
 async def test_when_all_die_the_error_says_that_it_may_have_been_accepted(net: Net) -> None:
