@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import gc
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -91,22 +92,30 @@ class Lab(NodeWorld):
         """Start a node that knows all that run."""
         return await self.node(name, *self.nodes.values(), disk=disk, **options)
 
-    async def refused_start(self, name: str, disk: Disk, why: str) -> None:
-        """Start a node that must end, soon, with an operator's error that says `why`."""
-        outer = self.nursery
+    @asynccontextmanager
+    async def ending(self, why: str) -> AsyncIterator[None]:
+        """Inside, start nodes that must end, soon, with an operator's error that says `why`."""
+        outer, before = self.nursery, set(self.nodes)
         errors: list[Exception] = []
         try:
             async with trio.open_nursery() as inner:
                 self.nursery = inner
-                await self.start(name, disk)
+                yield
                 await trio.sleep(PATIENCE_S)
+                inner.cancel_scope.cancel()
         except* OperatorError as group:
             errors = leaves(group)
         finally:
             self.nursery = outer
-            self.nodes.pop(name, None)
-        assert errors, f"{name} started"
+            for name in set(self.nodes) - before:
+                del self.nodes[name]
+        assert errors, "nothing ended"
         assert all(why in str(error) for error in errors), errors
+
+    async def refused_start(self, name: str, disk: Disk, why: str) -> None:
+        """Start a node that must not run."""
+        async with self.ending(why):
+            await self.start(name, disk)
 
     async def crash(self, running: Running, disk: Disk | None = None) -> Disk:
         """Kill a node: what it had on disk at this moment is what is left."""
@@ -145,7 +154,7 @@ class Lab(NodeWorld):
         """One chain, each certificate true, no authority signed twice for one position."""
         assert self.violations == []
         nodes = list(self.nodes.values())
-        lowest = min(node.height for node in nodes)
+        lowest = min((node.height for node in nodes), default=0)
         for height in range(1, lowest + 1):
             headers = {node.node.chain.blocks.header(height) for node in nodes}
             assert len(headers) == 1, f"the chains differ at height {height}"
