@@ -23,6 +23,7 @@ from clawpurse.cli.network import create_network
 from clawpurse.cli.processes import node_config
 from clawpurse.ledger import codec
 from clawpurse.ledger.crypto import public_key_of
+from clawpurse.ledger.errors import ProtocolViolation
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.modules.kit.web.errors import ERROR_KINDS
 from clawpurse.modules.kit.web.limits import Limits
@@ -354,7 +355,7 @@ async def peer_rubbish(target: Target) -> bytes:
 def known(sizes: Router, channel: Channel, kind: int) -> bool:
     try:
         return sizes.size_max(channel, kind) > 0
-    except Exception:
+    except ProtocolViolation:
         return False
 
 
