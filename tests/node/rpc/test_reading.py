@@ -443,6 +443,43 @@ async def test_positions_mean_what_the_reference_says(
     assert too_many.code == -32602
 
 
+ORDER = {
+    "account_get": "account atHeight",
+    "account_getBalances": "account atHeight",
+    "account_getSequence": "account lane",
+    "account_getTransactions": "account limit cursor newestFirst fromHeight toHeight",
+    "asset_get": "asset",
+    "asset_getSupply": "asset atHeight",
+    "asset_list": "limit cursor",
+    "chain_getBlock": "height hash transactions",
+    "chain_getProof": "key module path atHeight",
+    "faucet_request": "account",
+    "mempool_getBySender": "account",
+    "mempool_getTransactions": "limit cursor",
+    "sub_subscribe": "topic filter fromCursor",
+    "sub_unsubscribe": "id",
+    "tx_cancel": "txId",
+    "tx_decode": "tx",
+    "tx_get": "txId",
+    "tx_getReceipt": "txId prove",
+    "tx_simulate": "tx",
+    "tx_submit": "tx wait",
+    "tx_submitBatch": "txs",
+    "tx_wait": "txId sender idempotencyKey timeoutMs",
+}
+
+
+async def test_the_order_of_parameters_is_kept(autojump_clock: MockClock, node: Running) -> None:
+    """New parameters go to the end: a program that sends arrays must never mean another one."""
+    document = await node.call("rpc_discover")
+    order = {
+        method["name"]: " ".join(param["name"] for param in method["params"])
+        for method in document["methods"]
+        if method["params"]
+    }
+    assert order == ORDER
+
+
 async def test_every_method_says_its_parameters_and_errors(
     autojump_clock: MockClock, node: Running
 ) -> None:
