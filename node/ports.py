@@ -62,9 +62,9 @@ class Ports:
         rpc = await self._open(*self._addresses[0])
         try:
             metrics = await self._open(*self._addresses[1])
-        except OperatorError:
+        except BaseException:
             for listener in rpc:
-                await listener.aclose()
+                await trio.aclose_forcefully(listener)
             raise
         try:
             async with trio.open_nursery() as watch:
