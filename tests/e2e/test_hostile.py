@@ -407,7 +407,8 @@ PEER_ATTACKS: dict[Callable[[Target], Awaitable[bytes]], float] = {
     peer_newer: SLACK_S,
     peer_frames: HANDSHAKE_TIMEOUT_S + SLACK_S,
     peer_rubbish: HANDSHAKE_TIMEOUT_S + SLACK_S,
-    peer_flood: HANDSHAKE_TIMEOUT_S + SLACK_S,
+    # Slowed down, not thrown out, until it leaves a ping of ours unanswered (30 s, then 15 s).
+    peer_flood: 45.0 + SLACK_S,
     peer_cut: HANDSHAKE_TIMEOUT_S + SLACK_S,
 }
 
