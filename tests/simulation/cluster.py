@@ -101,7 +101,7 @@ class Plan:
 
 #: A schedule that takes longer than this after its calm has lost its liveness.
 PATIENCE_MS = 90_000
-EVENTS_MAX = 150_000
+EVENTS_MAX = 2_000_000
 
 
 class Cluster:
