@@ -136,8 +136,14 @@ class Lab(NodeWorld):
                             self.links.cut(a.name, b.name)
 
     def heal(self) -> None:
-        """Let everything through again."""
-        names = list(self.nodes)
+        """Let everything through between the nodes that run."""
+        self._heal(list(self.nodes))
+
+    def heal_all(self) -> None:
+        """Let everything through, also where nodes are down now."""
+        self._heal(["follower", *(f"authority-{n}" for n in range(1, self.count + 1))])
+
+    def _heal(self, names: list[str]) -> None:
         for a in names:
             for b in names:
                 if a != b:
