@@ -11,7 +11,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import trio
 import trio.testing
@@ -169,32 +169,42 @@ class NodeWorld:
         disk = disk or Disk()
         if seed is None and name.startswith("authority-"):
             seed = self.seeds[int(name.removeprefix("authority-")) - 1]
-        store = MemoryStore(disk.store)
         chance = random.Random(name)
+        outside = self._outside(name, disk, clock or self.clock, chance, listen or _no_listeners)
         node = Node(
             self.genesis,
             NodeConfig(name=name, **{"rpc_cost_per_second": 10_000_000, **config}),
             Keys(chance.randbytes(32), None if seed is None else self._signer(seed, disk), TOKEN),
             PoolConfig(name, PORT, (), tuple(other.address for other in known)),
-            Outside(
-                store=store,
-                wal_files=disk.wal,
-                journal_files=disk.journal,
-                lanes=InlineLane,
-                clock=clock or self.clock,
-                verifier=InlineVerifier(),
-                verifier_runs=None,
-                transport=self.links.transport(name),
-                random_bytes=chance.randbytes,
-                keep_peers=lambda _saved: None,
-                saved_peers={},
-                free_disk_mb=lambda: 1_000_000,
-                listen=listen or _no_listeners,
-            ),
+            outside,
         )
-        running = self.nodes[name] = Running(name, node, store, disk)
+        running = self.nodes[name] = Running(name, node, cast(MemoryStore, outside.store), disk)
+        self._built(running)
         await self.nursery.start(self._run, running)
         return running
+
+    def _outside(
+        self, name: str, disk: Disk, clock: LoopClock, chance: random.Random, listen: Listen
+    ) -> Outside:
+        """The world of one node, on this disk and this clock."""
+        return Outside(
+            store=MemoryStore(disk.store),
+            wal_files=disk.wal,
+            journal_files=disk.journal,
+            lanes=InlineLane,
+            clock=clock,
+            verifier=InlineVerifier(),
+            verifier_runs=None,
+            transport=self.links.transport(name),
+            random_bytes=chance.randbytes,
+            keep_peers=lambda _saved: None,
+            saved_peers={},
+            free_disk_mb=lambda: 1_000_000,
+            listen=listen,
+        )
+
+    def _built(self, running: Running) -> None:
+        """A node is built and does not run yet: the place to look into it from."""
 
     def _signer(self, seed: bytes, disk: Disk) -> FileSigner:
         if not disk.signer.names():
