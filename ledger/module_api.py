@@ -12,6 +12,8 @@ from enum import IntEnum
 from typing import Any, Final, NamedTuple, Protocol
 
 from clawpurse.ledger import codec
+from clawpurse.ledger.agreement.authorities import AuthoritySet
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Bug, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
@@ -224,6 +226,32 @@ class Context(Protocol):
     def set_key(self, account: bytes, key: bytes) -> None:
         """Replace the key that may sign for an account."""
 
+    @property
+    def authorities(self) -> AuthoritySet:
+        """The authorities of this block's height: who may vote on the network's affairs."""
+
+    @property
+    def next_authorities(self) -> AuthoritySet:
+        """The authorities of the next height: what a change is made of."""
+
+    def change_authorities(self, authorities: AuthoritySet) -> None:
+        """Let a set be in force from two heights on (R29); refused if one changes then already."""
+
+    def change_params(self, params: Params) -> None:
+        """Let parameters be in force from the next height on."""
+
+    def has_role(self, account: bytes, role: str) -> bool:
+        """Tell whether an account holds a role."""
+
+    def grant_role(self, account: bytes, role: str) -> None:
+        """Give an account a role, in the name of the sender; it holds it from now on."""
+
+    def revoke_role(self, account: bytes, role: str) -> None:
+        """Take a role from an account; it no longer holds it from now on."""
+
+    def set_permission(self, action: str, role: str | None) -> None:
+        """Let only holders of a role perform an action; None lets everybody."""
+
     def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
         """Run the module's `on_due` at the first block at or after `time_ms`; returns its id.
 
@@ -237,6 +265,7 @@ class Context(Protocol):
 Handler = Callable[[Context, Sequence[Any]], None]
 TransferHook = Callable[[Context, Movement], Verdict]
 DueHandler = Callable[[Context, Sequence[Wire]], None]
+EvidenceHandler = Callable[[Context, DoubleSign], None]
 Query = Callable[..., Any]
 
 
@@ -246,8 +275,9 @@ class Module:
 
     `version` is its state's version, part of genesis. `rules` are its refusals, `events` its
     kinds of event with the names of their data fields. `genesis` writes its first state;
-    `invariants` return a problem's description for full checks (`db check`), never during
-    blocks.
+    `on_evidence` records a double sign before the block's transactions; what it refuses makes
+    the block invalid. `invariants` return a problem's description for full checks (`db check`),
+    never during blocks.
     """
 
     name: str
@@ -256,6 +286,7 @@ class Module:
     handlers: Mapping[str, Handler]
     on_transfer: TransferHook | None = None
     on_due: DueHandler | None = None
+    on_evidence: EvidenceHandler | None = None
     queries: Mapping[str, Query] = field(default_factory=dict)
     invariants: tuple[Callable[[StateReader], str | None], ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
@@ -279,6 +310,11 @@ class Registry:
             (module.name, module.on_transfer)
             for module in self.modules
             if module.on_transfer is not None
+        )
+        self.evidence_hooks: Final = tuple(
+            (module.name, module.on_evidence)
+            for module in self.modules
+            if module.on_evidence is not None
         )
         rules, events = dict(KERNEL_RULES), dict(KERNEL_EVENTS)
         for module in self.modules:

@@ -104,6 +104,11 @@ class Params:
         """Return the canonical bytes."""
         return codec.pack(self.to_wire())
 
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """Read canonical bytes. Raises `Malformed`."""
+        return cls.from_wire(codec.unpack(data, size_max=PARAMS_BYTES_MAX, field="params"))
+
     @property
     def hash(self) -> bytes:
         """The 32-byte hash that headers carry."""

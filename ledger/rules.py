@@ -79,6 +79,15 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     ),
     "kernel.holdMissing": Rule(Code.NOT_FOUND, "There is no hold {0:hash}."),
     "kernel.policy": Rule(Code.POLICY_REJECTED, "A rule refused the payment."),
+    "kernel.role": Rule(
+        Code.NOT_AUTHORISED, "{0:account} lacks the role {1:text}, which {2:text} asks for."
+    ),
+    "kernel.oneChange": Rule(
+        Code.LIMIT_EXCEEDED, "The authorities change at height {0:number} already; one at a time."
+    ),
+    "kernel.permissionsFull": Rule(
+        Code.LIMIT_EXCEEDED, "At most {0:number} actions can ask for a role."
+    ),
     "kernel.accountExists": Rule(Code.DUPLICATE, "{0:account} is an account already."),
 }
 

@@ -6,11 +6,14 @@ checked before (`prepare`, and a verifier); everything that depends on state is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
+from clawpurse.ledger.agreement.authorities import AuthoritySet
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.blocks import Event, Receipt
+from clawpurse.ledger.crypto import message_hash_of
 from clawpurse.ledger.errors import BadSignature, Bug, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.kernel.books import Audit, Books
@@ -26,6 +29,7 @@ from clawpurse.ledger.kernel.records import (
     Account,
     Due,
     IdempotencyRecord,
+    Membership,
     Network,
     expiring_record,
     expiry_key,
@@ -144,16 +148,21 @@ class Execution:
         """How many transactions were applied so far."""
         return len(self._receipts)
 
-    def begin(self) -> int:
-        """Perform the work that is due at the block's time, capped; returns how much.
+    def begin(self, evidence: Sequence[DoubleSign] = ()) -> int:
+        """Record the block's evidence, perform the work that is due at its time, capped.
 
-        Once, before the first transaction.
+        Returns how many pieces; once, before the first transaction. The evidence was verified
+        before. Raises `Refused` when the ledger has it already.
         """
-        return sum(1 for _ in self.begin_in_steps())
+        return sum(1 for _ in self.begin_in_steps(evidence))
 
-    def begin_in_steps(self) -> Iterator[None]:
+    def begin_in_steps(self, evidence: Sequence[DoubleSign] = ()) -> Iterator[None]:
         """As `begin`, letting the host go on after each piece of due work."""
         params, overlay = self._env.params, self._books.overlay
+        for proof in evidence:
+            self._record_evidence(proof)
+            overlay.forget_marks()
+            yield
         for key, data in self._due(DUE_PREFIX, params.due_per_block_max):
             overlay.put(KERNEL, key, None)
             self._perform_due(key, Due.unpack(data))
@@ -165,6 +174,13 @@ class Execution:
             self._forget_idempotency(*expiring_record(key))
             overlay.forget_marks()
             yield
+
+    def _record_evidence(self, proof: DoubleSign) -> None:
+        for module, hook in self._registry.evidence_hooks:
+            own = module_account(module)
+            scene = Scene(message_hash_of(proof.pack()), own, own, b"", None, single=False)
+            hook(self._context(scene, module), proof)
+            self._events.extend(scene.events)
 
     def _due(self, prefix: bytes, cap: int) -> list[tuple[bytes, bytes]]:
         """Return the entries of a queue that are due, at most `cap`, earliest first."""
@@ -316,7 +332,10 @@ class Execution:
             if problem is not None:
                 raise problem
             for action, values in actions:
-                module, handler = self._registry.handlers[action.name]
+                name = action.name
+                if name in self._books.permissions:
+                    self._require_role(sender, name)
+                module, handler = self._registry.handlers[name]
                 handler(self._context(scene, module), values)
         except Refused as err:
             overlay.rollback(mark)
@@ -335,6 +354,11 @@ class Execution:
             tuple(scene.trace),
         )
         return receipt, events
+
+    def _require_role(self, sender: bytes, action: str) -> None:
+        role = self._books.permissions[action]
+        if self._books.role(sender, role) is None:
+            raise refuse("kernel.role", sender, role, action)
 
     def finish(self) -> ExecutionResult:
         """Return what the block did, after the books were audited. Raises `Bug`."""
@@ -422,9 +446,10 @@ def genesis_changes(genesis: Genesis, registry: Registry) -> dict[StateKey, byte
     books = Books(Overlay(EmptyState()))
     env = BlockEnv(0, genesis.time_ms, genesis.params)
     network = Network(genesis.chain_id, genesis.hash)
+    authorities = AuthoritySet(genesis.authorities)
     books.overlay.put(KERNEL, NETWORK_KEY, network.pack())
     books.overlay.put(KERNEL, PARAMS_KEY, genesis.params.pack())
-    books.overlay.put(KERNEL, AUTHORITIES_KEY, codec.pack(list(genesis.authorities)))
+    books.overlay.put(KERNEL, AUTHORITIES_KEY, Membership(authorities, 0, authorities).pack())
     books.open_account(FEE_ACCOUNT, None)
     for module in registry.modules:
         if module.genesis is not None:

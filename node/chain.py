@@ -18,7 +18,14 @@ from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.crypto import HASH_BYTES
 from clawpurse.ledger.errors import Bug, NotFound, OperatorError, StorageFault
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.kernel.records import DUE_PREFIX, Account, account_key
+from clawpurse.ledger.kernel.records import (
+    AUTHORITIES_KEY,
+    DUE_PREFIX,
+    PARAMS_KEY,
+    Account,
+    Membership,
+    account_key,
+)
 from clawpurse.ledger.module_api import KERNEL, Registry
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.store import schema
@@ -37,6 +44,7 @@ EVENTS_PER_BLOCK_MAX: Final = 1_000_000
 TOUCHED_SLICE: Final = 256
 # A full block's view takes about 2 MB.
 VIEWS_KEPT: Final = 8
+_TERMS: Final = frozenset(((KERNEL, AUTHORITIES_KEY), (KERNEL, PARAMS_KEY)))
 log = logging.getLogger("clawpurse.chain")
 
 
@@ -107,12 +115,35 @@ class Chain:
         self.blocks: Final = blocks
         self.reader: Final = CommittedState(state)
         self.tip = tip
-        self.params: Params = genesis.params
-        # Fixed until authority votes exist; then read from state at each height.
-        self.authorities: Final = AuthoritySet(genesis.authorities)
         self.store: Final = store
         self._lane = lane
         self._views: dict[int, BlockView] = {}
+        self._membership, self._params = _terms(self.reader)
+
+    @property
+    def params(self) -> Params:
+        """The parameters in force for the next block."""
+        return self._params
+
+    @property
+    def authorities(self) -> AuthoritySet:
+        """The authorities of the next block."""
+        return self._membership.at(self.height + 1)
+
+    @property
+    def next_authorities(self) -> AuthoritySet:
+        """The authorities of the block after the next one."""
+        return self._membership.at(self.height + 2)
+
+    def authorities_at(self, height: int) -> AuthoritySet:
+        """Return the authorities of any height up to that of `next_authorities`.
+
+        Raises `NotFound` beyond it, and below 1: genesis was decided by nobody.
+        """
+        packed = self.blocks.authorities(height) if 0 < height <= self.height + 2 else None
+        if packed is None:
+            raise NotFound(f"the authorities of height {height}")
+        return AuthoritySet.unpack(packed)
 
     @property
     def height(self) -> int:
@@ -183,6 +214,8 @@ class Chain:
         with trio.CancelScope(shield=True):
             await self._lane.run(lambda: self.store.write(batch, sync=True))
             self.state.install(executed.update, header.height)
+        if not _TERMS.isdisjoint(executed.result.changes):
+            self._membership, self._params = _terms(self.reader)
         view = BlockView(block, packed_certificate, executed.receipts, executed.events)
         self._keep_view(header.height, view)
         self.tip = Tip(header.height, header.block_id, header.time_ms, header, packed_certificate)
@@ -236,7 +269,31 @@ def commit_record(
         events=list(executed.events),
         tx_ids=[item.transaction.tx_id for item in executed.prepared],
         touched=touched,
+        authorities=new_authorities(executed.result, header.height),
     )
+
+
+def new_authorities(result: ExecutionResult, height: int) -> bytes | None:
+    """Return the packed set that a block puts in force two heights on, None if it does not."""
+    data = result.changes.get((KERNEL, AUTHORITIES_KEY))
+    if data is None:
+        return None
+    membership = Membership.unpack(data)
+    if membership.change_height != height + 2:
+        raise Bug(f"block {height} changes the authorities of {membership.change_height}")
+    return membership.following.pack()
+
+
+def _terms(reader: CommittedState) -> tuple[Membership, Params]:
+    """Return what state says of authorities and parameters."""
+    membership, params = reader.get(KERNEL, AUTHORITIES_KEY), reader.get(KERNEL, PARAMS_KEY)
+    if membership is None or params is None:
+        raise StorageFault(
+            "State does not say who its authorities are, or its parameters.",
+            "",
+            "clawpurse db check",
+        )
+    return Membership.unpack(membership), Params.unpack(params)
 
 
 def pack_outputs(result: ExecutionResult) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:

@@ -54,11 +54,11 @@ class ConsensusHost:
 
     def start_height(self, own_key: bytes | None) -> StartHeight:
         """Return the terms of the next height."""
-        authorities, height = self._chain.authorities, self._chain.height + 1
+        height = self._chain.height + 1
         return StartHeight(
             height,
-            authorities,
-            authorities,
+            self._chain.authorities,
+            self._chain.next_authorities,
             None if self.knows_decided(height) else own_key,
             TimeoutParams.of(self._chain.params),
         )

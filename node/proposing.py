@@ -229,7 +229,7 @@ class Proposing:
             evidence_root=list_root(()),
             state_root=update.state_root,
             authorities_hash=chain.authorities.hash,
-            next_authorities_hash=chain.authorities.hash,
+            next_authorities_hash=chain.next_authorities.hash,
             params_hash=env.params.hash,
             cost_used=result.cost_used,
         )
@@ -290,7 +290,7 @@ class Proposing:
             "parent_id": tip.block_id,
             "proposer": chain.authorities.proposer(tip.height + 1, header.first_round),
             "authorities_hash": chain.authorities.hash,
-            "next_authorities_hash": chain.authorities.hash,
+            "next_authorities_hash": chain.next_authorities.hash,
             "params_hash": chain.params.hash,
         }
         for name, value in expected.items():
@@ -313,7 +313,8 @@ class Proposing:
         certificate = Certificate.unpack(packed)
         if certificate.height != tip.height or certificate.block_id != tip.block_id:
             raise InvalidBlock("parent", "the certificate is of another block")
-        certificate.verify(self._domain, self._chain.authorities, crypto.verify)
+        deciders = self._chain.authorities_at(tip.height)
+        certificate.verify(self._domain, deciders, crypto.verify)
 
     async def _run(self, body: Body) -> Executed:
         header, chain = body.block.header, self._chain

@@ -7,22 +7,28 @@ supply changed, so a slip in this file stops the block instead of inventing mone
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.errors import Bug
 from clawpurse.ledger.kernel.records import (
+    AUTHORITIES_KEY,
     NETWORK_KEY,
+    PERMISSIONS_KEY,
     Account,
     Balance,
     Hold,
+    Membership,
     Network,
+    Role,
     account_key,
     balance_key,
     hold_key,
     new_account,
     pack_supply,
+    role_key,
     supply_key,
+    unpack_permissions,
     unpack_supply,
 )
 from clawpurse.ledger.module_api import KERNEL
@@ -46,6 +52,8 @@ class Books:
         "_loaded",
         "_loaded_balances",
         "_network",
+        "_permissions",
+        "_permissions_raw",
         "_raw",
         "overlay",
     )
@@ -58,6 +66,8 @@ class Books:
         self._loaded_balances: dict[tuple[bytes, str], Balance] = {}
         self._raw: dict[bytes, bytes] = {}
         self._network: Network | None = None
+        self._permissions: Mapping[str, str] = {}
+        self._permissions_raw: bytes | None = None
 
     # -- reading, as a `StateReader` of this point
 
@@ -84,6 +94,28 @@ class Books:
                 raise Bug("this state does not say which network it belongs to")
             self._network = Network.unpack(data)
         return self._network
+
+    @property
+    def membership(self) -> Membership:
+        """The authorities, now and soon. Raises `Bug` before genesis."""
+        data = self.overlay.get(KERNEL, AUTHORITIES_KEY)
+        if data is None:
+            raise Bug("this state does not say who its authorities are")
+        return Membership.unpack(data)
+
+    @property
+    def permissions(self) -> Mapping[str, str]:
+        """Which role each guarded action asks for; every action is looked up here."""
+        data = self.overlay.get(KERNEL, PERMISSIONS_KEY)
+        if data is not self._permissions_raw:
+            self._permissions = {} if data is None else unpack_permissions(data)
+            self._permissions_raw = data
+        return self._permissions
+
+    def role(self, account: bytes, role: str) -> Role | None:
+        """Return since when and by whom an account holds a role, None if it does not."""
+        data = self.overlay.get(KERNEL, role_key(account, role))
+        return None if data is None else Role.unpack(data)
 
     # -- accounts
 

@@ -9,17 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.blocks import TRACE_MAX, Event
 from clawpurse.ledger.codec import U64_MAX, Wire
 from clawpurse.ledger.errors import Bug, Refused
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.records import (
+    AUTHORITIES_KEY,
     FEE_ACCOUNT,
+    PARAMS_KEY,
+    PERMISSIONS_KEY,
+    PERMISSIONS_MAX,
     Due,
     Hold,
+    Membership,
+    Role,
     due_id,
     due_key,
     module_account,
+    pack_permissions,
+    role_key,
 )
 from clawpurse.ledger.module_api import (
     KERNEL,
@@ -282,6 +291,52 @@ class KernelContext:
         if record is None:
             raise refuse("kernel.sender", account)
         self._books.set_account(account, record._replace(key=key))
+
+    @property
+    def authorities(self) -> AuthoritySet:
+        """The authorities of this block's height."""
+        return self._books.membership.at(self._env.height)
+
+    @property
+    def next_authorities(self) -> AuthoritySet:
+        """The authorities of the next height."""
+        return self._books.membership.at(self._env.height + 1)
+
+    def change_authorities(self, authorities: AuthoritySet) -> None:
+        """Let a set be in force from two heights on."""
+        membership, height = self._books.membership, self._env.height + 2
+        if membership.change_height >= height:
+            raise refuse("kernel.oneChange", membership.change_height)
+        changed = Membership(membership.at(height - 1), height, authorities)
+        self._books.overlay.put(KERNEL, AUTHORITIES_KEY, changed.pack())
+
+    def change_params(self, params: Params) -> None:
+        """Let parameters be in force from the next height on."""
+        self._books.overlay.put(KERNEL, PARAMS_KEY, params.pack())
+
+    def has_role(self, account: bytes, role: str) -> bool:
+        """Tell whether an account holds a role."""
+        return self._books.role(account, role) is not None
+
+    def grant_role(self, account: bytes, role: str) -> None:
+        """Give an account a role."""
+        record = Role(self._env.height, self._scene.sender)
+        self._books.overlay.put(KERNEL, role_key(account, role), record.pack())
+
+    def revoke_role(self, account: bytes, role: str) -> None:
+        """Take a role from an account."""
+        self._books.overlay.put(KERNEL, role_key(account, role), None)
+
+    def set_permission(self, action: str, role: str | None) -> None:
+        """Let only holders of a role perform an action."""
+        permissions = dict(self._books.permissions)
+        permissions.pop(action, None)
+        if role is not None:
+            permissions[action] = role
+        if len(permissions) > PERMISSIONS_MAX:
+            raise refuse("kernel.permissionsFull", PERMISSIONS_MAX)
+        record = pack_permissions(permissions) if permissions else None
+        self._books.overlay.put(KERNEL, PERMISSIONS_KEY, record)
 
     def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
         """Run the module's `on_due` at the first block at or after `time_ms`."""

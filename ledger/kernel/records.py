@@ -2,14 +2,16 @@
 
 Keys of the tree `kernel` (docs/protocol.md lists them for client authors):
 a‖account · b‖account‖asset · u‖asset · i‖account‖hash of key · d‖time‖id ·
-e‖time‖account‖hash of key · h‖id · n · p · s
+e‖time‖account‖hash of key · h‖id · n · p · q · r‖account‖role · s
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
+from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.crypto import account_hash_of, due_hash_of, idempotency_hash_of
 from clawpurse.ledger.errors import Bug
@@ -24,7 +26,10 @@ EXPIRY_PREFIX: Final = b"e"
 ORDERED_PREFIXES: Final = (DUE_PREFIX, EXPIRY_PREFIX)
 NETWORK_KEY: Final = b"n"
 PARAMS_KEY: Final = b"p"
+PERMISSIONS_KEY: Final = b"q"
 AUTHORITIES_KEY: Final = b"s"
+# Actions that ask for a role; a network names a few dozen, and all are read for each block.
+PERMISSIONS_MAX: Final = 256
 # Fees and deposits go here and stay in supply. No key can sign for it.
 FEE_ACCOUNT: Final = account_hash_of(b"fees")
 
@@ -82,6 +87,11 @@ def due_key(time_ms: int, entry_id: bytes) -> bytes:
 def hold_key(hold_id: bytes) -> bytes:
     """Return the state key of a hold."""
     return b"h" + hold_id
+
+
+def role_key(account: bytes, role: str) -> bytes:
+    """Return the state key that says that an account holds a role."""
+    return b"r" + account + role.encode("ascii")
 
 
 class Account(NamedTuple):
@@ -225,6 +235,64 @@ class Due(NamedTuple):
     def unpack(cls, data: bytes) -> Due:
         """Read a record that we wrote."""
         return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+
+
+class Membership(NamedTuple):
+    """Who the authorities are, now and soon (R29): `following` from `change_height` on.
+
+    A change that block h makes is in force at h + 2, so the set of h + 1 can judge what arrives
+    early and header h + 1 can name the set that comes after it.
+    """
+
+    current: AuthoritySet
+    change_height: int
+    following: AuthoritySet
+
+    def at(self, height: int) -> AuthoritySet:
+        """Return the set in force at a height from the one after the last block on."""
+        return self.following if height >= self.change_height else self.current
+
+    def pack(self) -> bytes:
+        """Return the record's bytes: [version, keys, height, keys]."""
+        keys = self.current.keys, self.change_height, self.following.keys
+        return codec.pack([RECORD_VERSION, *keys])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Membership:
+        """Read a record that we wrote."""
+        _, current, height, following = _own(data, 4)
+        return cls(
+            AuthoritySet(current),  # type: ignore[arg-type]
+            codec.integer(height, "membership.changeHeight"),
+            AuthoritySet(following),  # type: ignore[arg-type]
+        )
+
+
+class Role(NamedTuple):
+    """That an account holds a role: since which height, given by whom."""
+
+    height: int
+    granted_by: bytes
+
+    def pack(self) -> bytes:
+        """Return the record's bytes."""
+        return codec.pack([RECORD_VERSION, *self])
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Role:
+        """Read a record that we wrote."""
+        return cls(*_own(data, 3)[1:])  # type: ignore[arg-type]
+
+
+def pack_permissions(permissions: Mapping[str, str]) -> bytes:
+    """Return the record that says which role each guarded action asks for."""
+    return codec.pack([RECORD_VERSION, [list(pair) for pair in sorted(permissions.items())]])
+
+
+def unpack_permissions(data: bytes) -> dict[str, str]:
+    """Read a record of `pack_permissions`."""
+    pairs: Any = _own(data, 2)[1]
+    return dict(pairs)
 
 
 def pack_supply(amount: int) -> bytes:

@@ -26,13 +26,16 @@ _BY_HEIGHT: Final = (
     schema.INDEX_KEYS,
 )  # fmt: skip
 
+# A set that block h decides on is in force at h + 2 (R29).
+AUTHORITIES_AHEAD: Final = 2
+
 
 @dataclass(frozen=True)
 class CommitRecord:
     """Everything that one decided block leaves behind, beside state.
 
     `touched` lists (account, transaction index) for the accounts' histories;
-    `authorities` is the packed set when one begins to be in force at this height.
+    `authorities` is a packed set that this block puts in force two heights on (R29).
     """
 
     height: int
@@ -76,7 +79,7 @@ class BlockStore:
             _put(batch, key, schema.pack_items(record.events))
             yield
         if record.authorities is not None:
-            self.put_authorities(height, record.authorities, batch)
+            self.put_authorities(height + AUTHORITIES_AHEAD, record.authorities, batch)
         _put(batch, schema.BLOCK_ID + record.block_id, height.to_bytes(8, "big"))
         added = [schema.BLOCK_ID + record.block_id]
         for done, (key, body) in enumerate(index_keys(height, record.tx_ids, record.touched), 1):
@@ -183,7 +186,8 @@ class BlockStore:
                 batch.delete(indexed)
             for prefix in _BY_HEIGHT:
                 batch.delete(schema.at_height(prefix, undone))
-            batch.delete(schema.at_height(schema.AUTHORITIES, undone))
+            in_force = undone + AUTHORITIES_AHEAD
+            batch.delete(schema.at_height(schema.AUTHORITIES, in_force))
         batch.put(schema.KEY_HEAD, schema.pack_record(schema.KEY_HEAD, [height, header_id]))
 
     def _id_at(self, height: int) -> bytes | None:

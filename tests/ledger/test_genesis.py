@@ -245,7 +245,9 @@ def test_the_state_of_height_0_is_what_the_file_says() -> None:
     state = genesis_changes(GENESIS, REGISTRY)
     assert state[KERNEL, NETWORK_KEY] == Network("sandbox-1", GENESIS.hash).pack()
     assert state[KERNEL, PARAMS_KEY] == GENESIS.params.pack()
-    assert state[KERNEL, AUTHORITIES_KEY] == codec.pack([AUTHORITY.public])
+    assert state[KERNEL, AUTHORITIES_KEY] == codec.pack(
+        [1, [AUTHORITY.public], 0, [AUTHORITY.public]]
+    )
     assert state[KERNEL, account_key(FEE_ACCOUNT)] == new_account(None).pack()
     alice = new_account(ALICE.public).with_balance(1_000_000)
     assert state[KERNEL, account_key(ALICE.account)] == alice.pack()
