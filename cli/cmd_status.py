@@ -1,4 +1,4 @@
-"""`clawpurse status`, `consensus state`, `authority show` and the short form `validators`."""
+"""`clawpurse status`, `consensus state` and the short form `validators`."""
 
 from __future__ import annotations
 
@@ -18,23 +18,6 @@ def status(session: Session) -> None:
     from clawpurse.cli import status as work
 
     work.status(session)
-
-
-authority = Group(
-    "authority",
-    help="Those who decide blocks.",
-    examples=("clawpurse authority show", "clawpurse authority show --json"),
-)
-
-
-@authority.command("show", examples=("clawpurse authority show",))
-@node_options
-@click.pass_obj
-def show_authorities(session: Session) -> None:
-    """List the authorities of the next block."""
-    from clawpurse.cli import status as work
-
-    work.authorities(session)
 
 
 @click.command(

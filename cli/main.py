@@ -43,7 +43,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "status": Entry("cmd_status", "status", "how the network is, in one screen"),
         "doctor": Entry("cmd_doctor", "doctor", "look for what is wrong, and say what mends it"),
         "genesis": Entry("cmd_genesis", "genesis", "found a network: create, add, verify"),
-        "authority": Entry("cmd_status", "authority", "who decides blocks"),
+        "authority": Entry("cmd_authority", "authority", "who decides blocks, and with which keys"),
         "consensus": Entry("cmd_status", "consensus", "how deciding goes"),
         "validators": Entry("cmd_status", "validators", "who decides blocks (authority show)"),
         "db": Entry("cmd_db", "db", "check what is on disk"),
