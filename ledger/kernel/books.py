@@ -8,6 +8,7 @@ supply changed, so a slip in this file stops the block instead of inventing mone
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.errors import Bug
@@ -37,6 +38,7 @@ from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.rules import refuse
 
 EMPTY_BALANCE = Balance(0, 0, 0)
+_PERMISSIONS: Final = (KERNEL, PERMISSIONS_KEY)
 
 
 class Books:
@@ -53,6 +55,7 @@ class Books:
         "_loaded_balances",
         "_network",
         "_permissions",
+        "_permissions_base",
         "_permissions_raw",
         "_raw",
         "overlay",
@@ -68,6 +71,7 @@ class Books:
         self._network: Network | None = None
         self._permissions: Mapping[str, str] = {}
         self._permissions_raw: bytes | None = None
+        self._permissions_base = overlay.base.get(*_PERMISSIONS)
 
     # -- reading, as a `StateReader` of this point
 
@@ -106,7 +110,8 @@ class Books:
     @property
     def permissions(self) -> Mapping[str, str]:
         """Which role each guarded action asks for; every action is looked up here."""
-        data = self.overlay.get(KERNEL, PERMISSIONS_KEY)
+        # Every action asks, so committed state is read once, and a change decoded once.
+        data = self.overlay.changes.get(_PERMISSIONS, self._permissions_base)
         if data is not self._permissions_raw:
             self._permissions = {} if data is None else unpack_permissions(data)
             self._permissions_raw = data
