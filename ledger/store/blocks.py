@@ -155,6 +155,16 @@ class BlockStore:
             return schema.unseal(key, record)
         return None
 
+    def authority_changes(self, height: int) -> Iterator[tuple[int, bytes]]:
+        """Give each change of the authorities that is in force at `height`, ascending.
+
+        As (height from which it is in force, packed set); header height − 1 names its hash. The
+        set of genesis is no change.
+        """
+        first, last = schema.at_height(schema.AUTHORITIES, 1), height + 1
+        for key, record in self._store.iterate(first, schema.at_height(schema.AUTHORITIES, last)):
+            yield int.from_bytes(key[1:], "big"), schema.unseal(key, record)
+
     def verify_tip(self) -> None:
         """Read the head's records. Raises `StorageFault` when one is missing or damaged."""
         head = self.head()

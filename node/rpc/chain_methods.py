@@ -26,6 +26,7 @@ from clawpurse.node.rpc.values import (
     Hash,
     Height,
     HexBytes,
+    authorities_json,
     certificate_json,
     header_json,
     hex_of,
@@ -52,6 +53,12 @@ class BlockParams(Params):
         if (self.height is None) == (self.hash is None):
             raise ValueError("name the block by height or by hash")
         return self
+
+
+class LightBlockParams(Params):
+    """Parameters of chain_getLightBlock."""
+
+    height: Height | None = Field(None, description="The block's height; the newest if left out")
 
 
 class ProofParams(Params):
@@ -102,6 +109,19 @@ class ChainMethods:
                 result_description=(
                     "header{…}, transactions (ids or objects), certificate{height round "
                     "blockId signers signatures raw}, receiptsRoot"
+                ),
+            ),
+            Method(
+                "chain_getLightBlock",
+                "What a light client judges a block by; kept for every height",
+                self.light_block,
+                LightBlockParams,
+                errors=(NOT_FOUND,),
+                cost=2,
+                result=dict[str, Any],
+                result_description=(
+                    "header{…}, certificate{…}, authorities{hash authorities raw} that decide it, "
+                    "nextAuthorities{…} of the next height"
                 ),
             ),
             Method(
@@ -178,6 +198,20 @@ class ChainMethods:
             "transactions": shown,
             "certificate": certificate_json(view.certificate),
             "receiptsRoot": hex_of(view.block.header.receipts_root),
+        }
+
+    def light_block(self, params: LightBlockParams, _context: Context) -> Json:
+        """chain_getLightBlock."""
+        chain = self._services.chain
+        height = chain.height if params.height is None else params.height
+        header, certificate = self._services.header(height), chain.blocks.certificate(height)
+        if certificate is None:
+            raise NotFound(f"the certificate of block {height}")
+        return {
+            "header": header_json(header),
+            "certificate": certificate_json(certificate),
+            "authorities": authorities_json(chain.authorities_at(height)),
+            "nextAuthorities": authorities_json(chain.authorities_at(height + 1)),
         }
 
     async def proof(self, params: ProofParams, _context: Context) -> Json:

@@ -70,7 +70,8 @@ class ConsensusMethods:
         signed: frozenset[bytes] = frozenset()
         if chain.tip.certificate is not None:
             raw = certificate_json(chain.tip.certificate)["signers"]
-            signed = frozenset(chain.authorities.signers(bytes.fromhex(raw[2:])) or ())
+            deciders = chain.authorities_at(chain.height)
+            signed = frozenset(deciders.signers(bytes.fromhex(raw[2:])) or ())
         return {
             "height": chain.height + 1,
             "hash": hex_of(chain.authorities.hash),

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import trio
 from pydantic import Field, model_validator
 
-from clawpurse.ledger.errors import CallerError, Code
+from clawpurse.ledger.errors import Bug, CallerError, Code
 from clawpurse.ledger.store.index import locate_transaction
 from clawpurse.ledger.transactions import IDEMPOTENCY_KEY_BYTES_MAX
 from clawpurse.ledger.transition import find_idempotency
@@ -20,7 +20,7 @@ from clawpurse.node.pool_fates import Fate
 from clawpurse.node.rpc.finals import final_transaction, receipt_json
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Hash, HexBytes, SignedTx, hex_of, transaction_json
-from clawpurse.wallet.proofs import HashedList, build_payment_proof
+from clawpurse.wallet.proofs import AuthorityChange, HashedList, build_payment_proof
 
 # How long `wait: final` waits before it answers "pending", and the most `tx_wait` may ask.
 SUBMIT_WAIT_MS: Final = 30_000
@@ -29,6 +29,8 @@ DEADLINE_MS: Final = 90_000
 BATCH_MAX: Final = 1_000
 # A full block's hashes take about half a megabyte.
 HASHED_BLOCKS_MAX: Final = 8
+# Changes of the authorities read between two turns of the loop: about half a millisecond.
+CHANGES_SLICE: Final = 32
 Json = dict[str, Any]
 
 REFUSALS: Final = (
@@ -329,7 +331,7 @@ class TransactionMethods:
         receipts, events = await self._hashed_lists(height)
         return build_payment_proof(
             genesis=chain.genesis.packed,
-            changes=(),
+            changes=await self._authority_changes(height),
             header=view.block.header.pack(),
             certificate=view.certificate,
             receipts=receipts,
@@ -337,6 +339,19 @@ class TransactionMethods:
             index=index,
             transaction=view.block.transactions[index],
         )
+
+    async def _authority_changes(self, height: int) -> list[AuthorityChange]:
+        """Return the certified headers that lead from the genesis set to the one of `height`."""
+        blocks = self._services.chain.blocks
+        changes: list[AuthorityChange] = []
+        for in_force, packed in list(blocks.authority_changes(height)):
+            header, certificate = blocks.header(in_force - 1), blocks.certificate(in_force - 1)
+            if header is None or certificate is None:
+                raise Bug(f"the authorities of {in_force} are known and no header names them")
+            changes.append(AuthorityChange(header, certificate, packed))
+            if len(changes) % CHANGES_SLICE == 0:
+                await trio.lowlevel.checkpoint()
+        return changes
 
     async def _hashed_lists(self, height: int) -> tuple[HashedList, HashedList]:
         """Return a block's receipts and events, hashed once for all who ask for proofs of it."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from clawpurse.ledger.address import account_from_text, account_text, authority_text
+from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.blocks import Header, Receipt
 from clawpurse.ledger.codec import Wire
@@ -146,6 +147,15 @@ def certificate_json(packed: bytes) -> dict[str, Any]:
         "signers": hex_of(certificate.signers),
         "signatures": [hex_of(item) for item in certificate.signatures],
         "raw": hex_of(packed),
+    }
+
+
+def authorities_json(authorities: AuthoritySet) -> dict[str, Any]:
+    """Return a set of authorities, in the order in which bitmaps name them."""
+    return {
+        "hash": hex_of(authorities.hash),
+        "authorities": [authority_text(key) for key in authorities],
+        "raw": hex_of(authorities.pack()),
     }
 
 

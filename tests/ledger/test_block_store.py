@@ -76,6 +76,15 @@ def test_the_authority_set_of_a_height_is_the_last_one_before_it() -> None:
     assert found == [b"set0", b"set0", b"set10", b"set10", b"set20", b"set20"]
 
 
+def test_the_changes_up_to_a_height_are_all_those_in_force_there() -> None:
+    """A payment proof with one change too few, or too many, proves nothing to anybody."""
+    blocks = commit(MemoryStore(), *[record(height) for height in range(1, 25)])
+    assert list(blocks.authority_changes(11)) == []
+    assert list(blocks.authority_changes(12)) == [(12, b"set10")]
+    assert list(blocks.authority_changes(21)) == [(12, b"set10")]
+    assert list(blocks.authority_changes(24)) == [(12, b"set10"), (22, b"set20")]
+
+
 @given(
     touched=st.lists(st.sets(st.integers(0, 5), max_size=4), max_size=12),
     limit=st.integers(1, 5),

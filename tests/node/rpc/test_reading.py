@@ -452,6 +452,7 @@ ORDER = {
     "asset_getSupply": "asset atHeight",
     "asset_list": "limit cursor",
     "chain_getBlock": "height hash transactions",
+    "chain_getLightBlock": "height",
     "chain_getProof": "key module path atHeight",
     "faucet_request": "account",
     "mempool_getBySender": "account",
