@@ -108,6 +108,8 @@ class Cluster:
     """One schedule in progress."""
 
     host_class: type[Host] = Host
+    liar_class: type[Liar] = Liar
+    observer_class: type[Observer] = Observer
 
     def __init__(self, plan: Plan, trace: Counter[str] | None = None) -> None:
         self.plan = plan
@@ -126,7 +128,7 @@ class Cluster:
         self.rounds_before_calm: dict[int, int] = {}
         self._holes: dict[tuple[int, int, int, int], int] = {}
         faulty = {*plan.liars, *plan.lockers, *plan.twins, *plan.mute}
-        self.observer = Observer(
+        self.observer = self.observer_class(
             self.authorities,
             frozenset(key_of(i) for i in range(plan.count) if i not in faulty),
         )
@@ -140,7 +142,7 @@ class Cluster:
             if number in plan.lockers:
                 self.nodes.append(Locker(self, number, key_of(number)))
             elif number in plan.liars:
-                self.nodes.append(Liar(self, number, key_of(number)))
+                self.nodes.append(self.liar_class(self, number, key_of(number)))
             else:
                 skew = plan.skews_ms[number] if plan.skews_ms else 0
                 correct = number not in faulty
@@ -174,19 +176,24 @@ class Cluster:
         for outage in plan.outages:
             self.later(outage.start_ms, partial(self._arm, outage))
         self.later(plan.calm_ms, self._calm)
-        limit = plan.calm_ms + PATIENCE_MS
+        limit = plan.calm_ms + self.patience_ms
         events = 0
         while not self._finished():
             if not self._heap or events > EVENTS_MAX:
                 raise Violation(10, f"stuck at {self._where()} after {events} events")
             self.now, _, work = heapq.heappop(self._heap)
             if self.now > limit:
-                raise Violation(10, f"no decision within {PATIENCE_MS} ms: {self._where()}")
+                raise Violation(10, f"no decision within {self.patience_ms} ms: {self._where()}")
             work()
             events += 1
         for node in self.correct:
             node.probe_replay()
         self._judge_liveness()
+
+    @property
+    def patience_ms(self) -> int:
+        """How long after its calm a schedule may take."""
+        return PATIENCE_MS
 
     def _finished(self) -> bool:
         return self.now >= self.plan.calm_ms and all(

@@ -40,7 +40,9 @@ class Observer:
     decisions: int = 0
 
     def saw(self, message: SignedMessage) -> None:
-        """Note a message that left any node, liars included."""
+        """Note a message that left any node, liars included; forgeries are nobody's."""
+        if not message.verifies(DOMAIN, verify):
+            return
         if isinstance(message, Vote) and message.kind is Kind.PREVOTE:
             value = (message.height, message.round, message.block_id)
             self.prevotes.setdefault(value, set()).add(message.authority)

@@ -11,15 +11,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from clawpurse.consensus.round import BRANCHES
+from clawpurse.consensus.round import BRANCHES, HALT_BRANCH
+from tests.simulation.beyond import InvalidDecision, InvalidPolka, run_beyond
 from tests.simulation.cluster import CRASH_POINTS
 from tests.simulation.schedules import Coverage, run
 
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "3000"))
 CHUNKS = 20
 
-#: A correct node finds the block of a true polka invalid only if executions differ.
-UNREACHABLE_WITHIN_F = ("P32:invalid",)
+
+def reach_beyond(coverage: Coverage) -> None:
+    """A true polka for an invalid block, and a decision of one, take more than f faults."""
+    for plot in (InvalidPolka, InvalidDecision):
+        cluster = plot(1)
+        run_beyond(cluster)
+        coverage.lines.update(cluster.lines)
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
@@ -43,8 +49,10 @@ def test_schedules_reach_the_branches_and_crash_points() -> None:
     coverage = Coverage()
     for seed in range(300):
         run(seed, 4, coverage)
-    rare = {"P32:locked", *UNREACHABLE_WITHIN_F}
-    assert [b for b in BRANCHES if not coverage.lines[b] and b not in rare] == []
+    reach_beyond(coverage)
+    rare = {"P32:locked"}
+    wanted = (*BRANCHES, HALT_BRANCH)
+    assert [b for b in wanted if not coverage.lines[b] and b not in rare] == []
     assert [p for p in CRASH_POINTS if not coverage.crash_points[p]] == []
     assert coverage.evidence > 100
 
@@ -64,8 +72,9 @@ def test_a_full_run_reaches_every_branch() -> None:
     coverage = Coverage()
     for seed in range(2_000_000, 2_004_000):
         run(seed, 4, coverage)
-    for branch in BRANCHES:
-        assert coverage.lines[branch] or branch in UNREACHABLE_WITHIN_F, branch
+    reach_beyond(coverage)
+    for branch in (*BRANCHES, HALT_BRANCH):
+        assert coverage.lines[branch], branch
 
 
 @pytest.mark.soak
