@@ -17,6 +17,7 @@ JOBS ?= auto
 SEEDS ?=
 MINUTES ?=
 SOAK_FIRST ?=
+SOAK_JOBS ?= $(if $(filter auto,$(JOBS)),$(shell nproc 2>/dev/null || echo 2),$(JOBS))
 PYTEST_ARGS ?=
 
 PACKAGES := ledger consensus p2p modules wallet node cli benches
@@ -83,8 +84,9 @@ soak:
 	    echo "How long? → make soak SEEDS=1000, or make soak MINUTES=60" >&2; exit 2; \
 	fi
 	@$(ENVIRONMENT) dev
-	SOAK_SEEDS=$(SEEDS) SOAK_MINUTES=$(MINUTES) SOAK_FIRST=$(SOAK_FIRST) \
-	    $(PYTEST) -m soak -p no:randomly -s
+	SOAK_SEEDS=$(SEEDS) SOAK_MINUTES=$(MINUTES) SOAK_JOBS=$(SOAK_JOBS) \
+	    SOAK_FIRST=$(or $(SOAK_FIRST),$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')) \
+	    $(PYTEST) -m soak -p no:randomly -n $(SOAK_JOBS)
 
 layout:
 	@$(ENVIRONMENT) dev

@@ -38,25 +38,38 @@ settings.load_profile("clawpurse")
 os.environ.setdefault("PYTHONWARNINGS", "error")
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Split a soak test into as many as run side by side, each with its share of the seeds."""
+    if "soak_seeds" in metafunc.fixturenames:
+        shares = int(os.environ.get("SOAK_JOBS") or 1)
+        metafunc.parametrize(
+            "soak_seeds",
+            [(share, shares) for share in range(shares)],
+            indirect=True,
+            ids=lambda pair: f"{pair[0] + 1}-of-{pair[1]}",
+        )
+
+
 @pytest.fixture
 def soak_seeds(request: pytest.FixtureRequest) -> Iterator[int]:
     """Seeds for a test marked `soak`: SOAK_SEEDS of them, or as many as fit into SOAK_MINUTES.
 
-    They count upward from SOAK_FIRST (else from a random number), and the one in use is printed
-    before it is handed out, so that a failure shows the seed that repeats it. Minutes are shared
-    evenly between the soak tests of a run.
+    They count upward from SOAK_FIRST (else from a random number), every SOAK_JOBS-th one for each
+    of the tests that run side by side. The one in use is printed before it is handed out, so that
+    a failure shows the seed that repeats it. Minutes are shared evenly between the soak tests.
     """
     count = int(os.environ.get("SOAK_SEEDS") or 0)
     minutes = float(os.environ.get("SOAK_MINUTES") or 0)
     first = int(os.environ.get("SOAK_FIRST") or int.from_bytes(os.urandom(4), "big"))
+    share, shares = getattr(request, "param", (0, 1))
     sharing = sum(item.get_closest_marker("soak") is not None for item in request.session.items)
-    deadline = time.monotonic() + 60 * minutes / max(sharing, 1)
+    deadline = time.monotonic() + 60 * minutes * shares / max(sharing, 1)
 
     def seeds() -> Iterator[int]:
-        seed = first
+        seed = first + share
         while seed < first + count or (not count and time.monotonic() < deadline):
             print(f"seed {seed} (repeat: make soak SEEDS=1 SOAK_FIRST={seed})", flush=True)
             yield seed
-            seed += 1
+            seed += shares
 
     return seeds()
