@@ -191,6 +191,17 @@ class Machine:
         return (Step.START if self._current is None else self._current.step).name.lower()
 
     @property
+    def waiting(self) -> bool:
+        """Whether the height waits for its interval or for work (R19)."""
+        at = self._current
+        return at is not None and (at.step is Step.START or at.idle)
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why this machine stands still for ever, None while it does not."""
+        return None if self._current is None else self._current.halt
+
+    @property
     def locked_value(self) -> bytes | None:
         """The id of the block that this node is locked on."""
         return _id_of(None if self._current is None else self._current.locked)
@@ -258,7 +269,7 @@ class Machine:
             self.height,
             self.round,
             self.step_name,
-            at is not None and (at.step is Step.START or at.idle),
+            self.waiting,
             None if at is None else at.authorities.proposer(at.height, at.round),
             self.locked_value,
             self.locked_round,

@@ -31,6 +31,7 @@ from clawpurse.node.chain import Chain, Executed, open_chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.engine import Engine
+from clawpurse.node.explaining import Explainer
 from clawpurse.node.files import Files
 from clawpurse.node.finality import Finality
 from clawpurse.node.gossip import TransactionGossip
@@ -43,6 +44,7 @@ from clawpurse.node.metrics import Metrics
 from clawpurse.node.network import ChannelOutbox, ConsensusOutbox, NetworkView, Router
 from clawpurse.node.ports import Listen, Ports
 from clawpurse.node.precedence import Precedence
+from clawpurse.node.presence import Presence
 from clawpurse.node.proposing import Proposing
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.signer import Signer
@@ -180,7 +182,9 @@ class Node:
             broadcast=self.votes.broadcast,
             on_rejected=self.router.rejected,
         )
-        self.votes.attach(self.engine)
+        self.presence = Presence(self.engine.machine, domain, self.router.rejected)
+        self.engine.observe = self.presence.stepped
+        self.votes.attach(self.engine, self.presence)
         self.bodies.needed = lambda: self.engine.machine.live_blocks
         outbox = ChannelOutbox[SyncKind](self.router, Channel.SYNC)
         self.sync = BlockSync(chain, self.engine, self.bodies, domain, outbox)
@@ -228,8 +232,19 @@ class Node:
             free_disk_mb=outside.free_disk_mb,
             store_peers=outside.keep_peers,
         )
+        self.explainer = Explainer(
+            self.chain,
+            self.engine,
+            self.sync,
+            self.presence,
+            self.peers,
+            outside.clock,
+            lambda: self.own_key,
+            config.names,
+        )
         self.services = Services(
             chain=self.chain,
+            explainer=self.explainer,
             pool=self.pool,
             intake=self.intake,
             engine=self.engine,
@@ -328,7 +343,14 @@ class Node:
     def _committed(self, executed: Executed, settled: list[bytes]) -> None:
         included = [item.transaction.tx_id for item in executed.prepared]
         self.journal.settle([*included, *settled])
+        self._heard_certificate()
         self.metrics.observe_block(executed.result.receipts)
+
+    def _heard_certificate(self) -> None:
+        """Tell who is in the newest certificate, unless it came by catching up."""
+        packed, height = self.chain.tip.certificate, self.chain.height
+        if packed is not None and self.sync.progress.behind <= 1:
+            self.presence.certified(self.chain.authorities_at(height), packed)
 
     def _committed_block(self, block_id: bytes) -> bytes | None:
         height = self.chain.blocks.height_of(block_id)
@@ -338,6 +360,7 @@ class Node:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until `stopped` is set, then stop cleanly. Raises what must end the process."""
+        self.explainer.started()
         restored = self.journal.open()
         self.engine.open_log()
         try:

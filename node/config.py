@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from clawpurse.ledger.address import authority_from_text
 from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.p2p.address import PeerAddress, parse_host_port, parse_node_id
 
@@ -25,6 +26,8 @@ P2P_PORT: Final = 9640
 RPC_PORT: Final = 9641
 METRICS_PORT: Final = 9642
 CONFIG_NAME: Final = "config.toml"
+# A name stands in a sentence with others.
+NAME_CHARS_MAX: Final = 32
 
 
 class NodeConfig(BaseModel):
@@ -40,6 +43,8 @@ class NodeConfig(BaseModel):
     peers: tuple[str, ...] = ()
     private_peers: tuple[str, ...] = ()
     authority: bool = False
+    # What people here call the authorities: `Berlin=clawval1…`. Shown, and trusted in nothing.
+    authority_names: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -69,10 +74,20 @@ class NodeConfig(BaseModel):
     def _ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _each(value, parse_node_id)
 
+    @field_validator("authority_names")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, split_authority_name)
+
     @field_validator("p2p_advertise")
     @classmethod
     def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _each(value, parse_host_port)
+
+    @property
+    def names(self) -> dict[bytes, str]:
+        """What people call which authority, by public key."""
+        return dict(split_authority_name(text) for text in self.authority_names)
 
     @property
     def p2p_address(self) -> tuple[str, int]:
@@ -110,6 +125,16 @@ def _each(values: tuple[str, ...], read: Callable[[str], object]) -> tuple[str, 
         except Malformed as err:
             raise ValueError(f"{value!r}: {err}") from None
     return values
+
+
+def split_authority_name(text: str) -> tuple[bytes, str]:
+    """Split `NAME=clawval1…` into key and name. Raises `Malformed`."""
+    name, separator, authority = text.rpartition("=")
+    if not separator or not 0 < len(name.strip()) <= NAME_CHARS_MAX or not name.isprintable():
+        raise Malformed(
+            "authority_names", f"is not NAME=clawval1… with 1…{NAME_CHARS_MAX} characters of name"
+        )
+    return authority_from_text(authority.strip()), name.strip()
 
 
 def split_address(text: str) -> tuple[str, int]:

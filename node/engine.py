@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, Protocol
 
@@ -62,6 +62,7 @@ INBOX_MAX: Final = 4_096
 # Jobs that wait to be started, which takes one turn of the loop; a height begins a few a round.
 JOBS_MAX: Final = 1_024
 Job = Callable[[], Awaitable[None]]
+Observe = Callable[[Input | None, bytes | None, Sequence[Effect]], None]
 log = logging.getLogger("clawpurse.consensus")
 
 
@@ -96,6 +97,10 @@ class Chain(Protocol):
 
     def work_waits(self) -> bool:
         """Tell whether the next block would have something in it."""
+
+
+def _nobody_observes(_event: Input | None, _peer: bytes | None, _out: Sequence[Effect]) -> None:
+    """Stand in until somebody does."""
 
 
 class Delivery(NamedTuple):
@@ -145,6 +150,9 @@ class Engine:
         self.height_changed = trio.Event()
         self.evidence_count = 0
         self.refusal_count = 0
+        # Told of each input that the machine has taken, before its effects are performed: who
+        # explains consensus listens here. None: only the place may have changed.
+        self.observe: Observe = _nobody_observes
 
     # -- what others may do
 
@@ -173,6 +181,14 @@ class Engine:
         """Let signatures leave: peers say that nobody else signs under this key (R24)."""
         self.may_sign = True
         await self._send.send(Delivery(None))
+
+    def timers(self) -> list[tuple[TimeoutElapsed, int]]:
+        """Return what is timed and in how many ms it elapses, the soonest first."""
+        now_s = trio.current_time()
+        return [
+            (event, max(0, round((when_s - now_s) * 1000)))
+            for when_s, _, event in sorted(self._timers)
+        ]
 
     # -- start-up
 
@@ -278,7 +294,9 @@ class Engine:
                         signs = [e for e in self.machine.outstanding() if isinstance(e, Sign)]
                         await self._perform(signs, None)
                     continue
-                await self._perform(self.machine.step(delivery.event), delivery.peer)
+                effects = self.machine.step(delivery.event)
+                self.observe(delivery.event, delivery.peer, effects)
+                await self._perform(effects, delivery.peer)
 
     async def _resume(self) -> None:
         """Go on where the log ends: restore bodies, finish a decision, redo what is owed."""
@@ -315,7 +333,9 @@ class Engine:
                 case Sign(message):
                     signed = await self._sign(message)
                     if signed is not None:
-                        waiting.extendleft(reversed(self.machine.step(signed)))
+                        answered = self.machine.step(signed)
+                        self.observe(signed, None, answered)
+                        waiting.extendleft(reversed(answered))
                 case Broadcast(message):
                     await self._flush()
                     self._broadcast(message)
@@ -456,7 +476,9 @@ class Engine:
         )
         self._height_started_s = now_s + pause / 1000
         self._timers.clear()
-        await self._perform(self.machine.step(replace(start, pause_ms=pause)), None)
+        effects = self.machine.step(replace(start, pause_ms=pause))
+        self.observe(None, None, effects)
+        await self._perform(effects, None)
         self._tell_work()
 
     def _tell_work(self) -> None:

@@ -28,12 +28,19 @@ from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Engine
 from clawpurse.node.messages import ConsensusKind, Have, ProposalKind
+from clawpurse.node.presence import Presence
 from clawpurse.node.signer import NOTHING_SIGNED, Signer
 
 # How often participants say what they hold. Votes are a hundred bytes; this bounds how long a
 # lost one delays a round.
 HAVE_PERIOD_S: Final = 0.3
 IDLE_PERIOD_S: Final = 1.0
+# A participant that said nothing for so long is none any more: it follows now, or hangs. It is
+# one again with its next word.
+PARTICIPANT_S: Final = 10.0
+# Own messages that a peer is sent when it connects: all votes of a few rounds, or what counts of
+# many. A height that stood for hours has thousands.
+GREETING_MAX: Final = 64
 # What a peer lacks is sent no oftener than this, however often it says that it lacks it.
 REPAIR_PERIOD_S: Final = 0.1
 log = logging.getLogger("clawpurse.consensus")
@@ -70,15 +77,18 @@ class VoteGossip:
         self._clock = clock
         self._outbox = outbox
         self._signer = signer
-        self._participants: dict[bytes, Have] = {}
+        self._participants: dict[bytes, float] = {}
+        self._greeted: dict[bytes, None] = {}
         self._repaired_s: dict[bytes, float] = {}
         self._answered: dict[bytes, None] = {}
         self._gate = trio.Event()
         self._engine: Engine | None = None
+        self._presence: Presence | None = None
 
-    def attach(self, engine: Engine) -> None:
-        """Say which engine this speaks for; once, before anything else."""
+    def attach(self, engine: Engine, presence: Presence | None = None) -> None:
+        """Say which engine this speaks for, and who is told what peers say; once, first of all."""
         self._engine = engine
+        self._presence = presence
 
     @property
     def engine(self) -> Engine:
@@ -95,8 +105,13 @@ class VoteGossip:
     def broadcast(self, message: Message) -> None:
         """Send a message to every participant, a proposal together with its compact body."""
         payload = pack_message(message)
-        for peer in self._participants:
-            self._send(peer, message, payload)
+        now_s = trio.current_time()
+        for peer, heard_s in list(self._participants.items()):
+            if now_s - heard_s > PARTICIPANT_S:
+                del self._participants[peer]
+                self._greeted.pop(peer, None)
+            else:
+                self._send(peer, message, payload)
 
     def _send(self, peer: bytes, message: Message, payload: bytes) -> None:
         self._outbox.send_consensus(peer, ConsensusKind.MESSAGE, payload)
@@ -116,7 +131,10 @@ class VoteGossip:
     def forget_peer(self, peer: bytes) -> None:
         """A peer is gone."""
         self._participants.pop(peer, None)
+        self._greeted.pop(peer, None)
         self._repaired_s.pop(peer, None)
+        if self._presence is not None:
+            self._presence.forget_peer(peer)
 
     def _have(self) -> Have:
         machine = self.engine.machine
@@ -162,6 +180,9 @@ class VoteGossip:
     async def _take(self, peer: bytes, message: Message) -> None:
         event: Input
         if isinstance(message, Proposal):
+            if self._presence is not None:
+                cost_max = self._chain.params.block_cost_max
+                self._presence.clocks.received(message, self._clock.now_ms(), cost_max)
             event = ProposalReceived(message, self._timely(message))
         elif isinstance(message, Vote):
             event = VoteReceived(message)
@@ -181,12 +202,16 @@ class VoteGossip:
 
     def _repair(self, peer: bytes, have: Have) -> None:
         """Send a participant what it lacks of the height in progress."""
-        self._participants[peer] = have
+        now_s = trio.current_time()
+        self._participants[peer] = now_s
+        if self._presence is not None:
+            self._presence.have(peer, have)
         machine = self.engine.machine
         votes = machine.votes
         if votes is None or have.height != machine.height:
             return
-        now_s = trio.current_time()
+        if peer not in self._greeted:
+            self._greet(peer)
         if now_s - self._repaired_s.get(peer, float("-inf")) < REPAIR_PERIOD_S:
             return
         self._repaired_s[peer] = now_s
@@ -201,6 +226,23 @@ class VoteGossip:
         lacking.extend(votes.lacking(Kind.PREVOTE, have.round, have.prevotes))
         lacking.extend(votes.lacking(Kind.PRECOMMIT, have.round, have.precommits))
         for message in lacking:
+            self._send(peer, message, pack_message(message))
+
+    def _greet(self, peer: bytes) -> None:
+        """Send a participant that is new at this height what this node signed there (R16).
+
+        `Have` speaks of one round only. A decision may rest on a vote of any earlier one, so
+        votes for blocks go whatever their round; of the rest the newest do.
+        """
+        self._greeted[peer] = None
+        machine = self.engine.machine
+        mine = [
+            message
+            for message in machine.own_messages
+            if message.round == machine.round
+            or (isinstance(message, Vote) and message.block_id is not None)
+        ]
+        for message in mine[-GREETING_MAX:]:
             self._send(peer, message, pack_message(message))
 
     # -- before signing (R24)

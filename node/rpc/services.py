@@ -16,6 +16,7 @@ from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.engine import Engine
+from clawpurse.node.explaining import Explainer
 from clawpurse.node.finality import Finality
 from clawpurse.node.intake import Intake
 from clawpurse.node.mempool import Mempool
@@ -55,6 +56,7 @@ class Services:
     """
 
     chain: Chain
+    explainer: Explainer
     pool: Mempool
     intake: Intake
     engine: Engine
