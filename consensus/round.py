@@ -21,6 +21,7 @@ from clawpurse.consensus.effects import (
     CancelTimeouts,
     Decide,
     Effect,
+    EvidenceFound,
     FetchBody,
     Halt,
     RequestBlock,
@@ -33,6 +34,7 @@ from clawpurse.consensus.proposals import ProposalKeeper, Proposed
 from clawpurse.consensus.timeouts import TimeoutKind
 from clawpurse.consensus.votes import VoteKeeper
 from clawpurse.ledger.agreement.certificates import RoundCertificate
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.agreement.messages import Proposal, SignedMessage, Vote, kind_of
 from clawpurse.ledger.agreement.signbytes import NO_ROUND, Kind
 from clawpurse.ledger.blocks import Header
@@ -145,7 +147,8 @@ class Height:
         self.step = Step.PROPOSE
         self.idle = False
         self.entry = entry
-        self.votes.advance(round_)
+        for pair in self.votes.advance(round_):
+            self.out.append(EvidenceFound(DoubleSign.of(*pair)))
         self.proposals.advance(round_)
         if self.own_key is None:
             return

@@ -137,14 +137,23 @@ class VoteKeeper:
                 self.decided = DecidedValue(vote.round, vote.block_id)
         return contradicted
 
-    def advance(self, round_: int) -> None:
-        """Tell which round the machine is in: votes up to the next one are now kept fully."""
+    def advance(self, round_: int) -> list[tuple[Vote, Vote]]:
+        """Tell which round the machine is in: votes up to the next one are now kept fully.
+
+        Returns pairs that contradict each other and show only now: of a vote that was far, and
+        of one that a certificate had brought to its place.
+        """
         self._round = round_
         for slot in self._far_taken:
             self._far_taken[slot] = 1
         near = [slot for slot, vote in self._far.items() if vote.round <= round_ + 1]
+        found: list[tuple[Vote, Vote]] = []
         for slot in near:
-            self._keep(self._far.pop(slot), proven=False)
+            vote = self._far.pop(slot)
+            contradicted = self._keep(vote, proven=False)
+            if contradicted is not None:
+                found.append((contradicted, vote))
+        return found
 
     def has_quorum(self, kind: Kind, round_: int, block_id: bytes | None) -> bool:
         """Tell whether a quorum voted for `block_id` (None: nil) in a round."""

@@ -22,7 +22,8 @@ HEADER_BYTES_MAX: Final = 1_024
 BLOCK_BYTES_MAX: Final = 16_000_000
 BLOCK_TRANSACTIONS_MAX: Final = 20_000
 EVIDENCE_MAX: Final = 64
-EVIDENCE_BYTES_MAX: Final = 65_536
+# Two statements of a valid round, a block id and a signature under one position and key.
+EVIDENCE_BYTES_MAX: Final = 384
 # A certificate of 100 authorities has 100 signatures of 64 bytes, a bitmap and a few integers.
 CERTIFICATE_BYTES_MAX: Final = 16_384
 RECEIPT_BYTES_MAX: Final = 65_536

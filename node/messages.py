@@ -60,6 +60,12 @@ class ProposalKind(IntEnum):
     UNKNOWN = 7
 
 
+class EvidenceKind(IntEnum):
+    """Kinds on the evidence channel."""
+
+    DOUBLE_SIGN = 1
+
+
 class TransactionKind(IntEnum):
     """Kinds on the transactions channel."""
 
@@ -81,7 +87,7 @@ CONSENSUS_SIZE_MAX: Final[dict[ConsensusKind, int]] = {
     ConsensusKind.MESSAGE: MESSAGE_BYTES_MAX,
     ConsensusKind.HAVE: 256,
     ConsensusKind.OWN_VOTES_WANTED: 64,
-    ConsensusKind.OWN_VOTES: OWN_VOTES_MAX * (VOTE_BYTES_MAX + 4) + 8,
+    ConsensusKind.OWN_VOTES: OWN_VOTES_MAX * (VOTE_BYTES_MAX + 4) + 48,
 }
 PROPOSAL_SIZE_MAX: Final[dict[ProposalKind, int]] = {
     ProposalKind.COMPACT: HEADER_BYTES_MAX
@@ -95,6 +101,9 @@ PROPOSAL_SIZE_MAX: Final[dict[ProposalKind, int]] = {
     ProposalKind.FULL_WANTED: 64,
     ProposalKind.FULL: BLOCK_BYTES_MAX + 64,
     ProposalKind.UNKNOWN: 64,
+}
+EVIDENCE_SIZE_MAX: Final[dict[EvidenceKind, int]] = {
+    EvidenceKind.DOUBLE_SIGN: EVIDENCE_BYTES_MAX,
 }
 TRANSACTION_SIZE_MAX: Final[dict[TransactionKind, int]] = {
     TransactionKind.BODIES: BODIES_BYTES_MAX + TX_BYTES_MAX + 4_096,
@@ -141,17 +150,22 @@ class Have(NamedTuple):
         )
 
 
-def pack_own_votes(votes: list[Vote]) -> bytes:
+def pack_own_votes(authority: bytes, votes: list[Vote]) -> bytes:
     """Answer with votes that an authority was seen to sign, the highest positions."""
-    return codec.pack([vote.pack() for vote in votes[-OWN_VOTES_MAX:]])
+    return codec.pack([authority, [vote.pack() for vote in votes[-OWN_VOTES_MAX:]]])
 
 
-def unpack_own_votes(data: bytes) -> list[Vote]:
-    """Read an answer; every vote still has to verify. Raises `Malformed`."""
+def unpack_own_votes(data: bytes) -> tuple[bytes, list[Vote]]:
+    """Read an answer: the authority asked about, and votes, each of which still has to verify.
+
+    Raises `Malformed`.
+    """
     size = CONSENSUS_SIZE_MAX[ConsensusKind.OWN_VOTES]
     wire = codec.unpack_typed(data, size_max=size, field="ownVotes")
-    found = codec.items(wire, "ownVotes", OWN_VOTES_MAX)
-    return [Vote.unpack(codec.binary(item, "ownVotes[]", VOTE_BYTES_MAX)) for item in found]
+    authority, items = codec.array(wire, "ownVotes", 2)
+    found = codec.items(items, "ownVotes.votes", OWN_VOTES_MAX)
+    votes = [Vote.unpack(codec.binary(item, "ownVotes.votes[]", VOTE_BYTES_MAX)) for item in found]
+    return codec.digest(authority, "ownVotes.authority"), votes
 
 
 class Compact(NamedTuple):

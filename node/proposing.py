@@ -15,6 +15,7 @@ import trio
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.blocks import BLOCK_VERSION, Block, Header
 from clawpurse.ledger.crypto import ZERO_HASH, list_root
 from clawpurse.ledger.errors import (
@@ -32,6 +33,7 @@ from clawpurse.node.bodies import Body, transactions_root
 from clawpurse.node.chain import Chain, Executed
 from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Judgement
+from clawpurse.node.evidence_rules import EvidenceRules
 
 # Transactions executed between two yields: about a millisecond at 20–30 µs each.
 SLICE: Final = 32
@@ -39,7 +41,7 @@ SLICE: Final = 32
 PACK_SLICE: Final = 256
 # Valid, locked and current value, and one that is being judged (R17).
 EXECUTED_MAX: Final = 4
-# What a block holds beside its transactions: header, certificate, list headers.
+# What a block holds beside its transactions: header, certificate, evidence, list headers.
 BLOCK_OVERHEAD_BYTES: Final = 32_768
 SMALLEST_BLOCK: Final = 50
 # A build is begun anew without a transaction whose execution breaks; more than a few such in
@@ -61,14 +63,34 @@ class ReadyPool(Protocol):
         """Put away a transaction that breaks execution (R21)."""
 
 
+class PendingEvidence(Protocol):
+    """What building needs of the evidence that waits."""
+
+    def select(self, height: int, time_ms: int) -> tuple[DoubleSign, ...]:
+        """Return what a block of a height and time should record, in its order."""
+
+    def set_aside(self, proof: DoubleSign, why: str) -> None:
+        """Propose a proof no more: recording it breaks execution."""
+
+
 class Proposing:
     """Builds and judges blocks on the committed tip."""
 
-    def __init__(self, chain: Chain, pool: ReadyPool, clock: Clock, domain: Domain) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        pool: ReadyPool,
+        clock: Clock,
+        domain: Domain,
+        evidence: PendingEvidence | None = None,
+    ) -> None:
+        """Without `evidence` blocks are built without any."""
         self._chain = chain
         self._pool = pool
         self._clock = clock
         self._domain = domain
+        self._evidence = evidence
+        self._evidence_rules = EvidenceRules(chain, domain)
         self._executed: dict[bytes, Executed] = {}
 
     def executed(self, block_id: bytes) -> Executed | None:
@@ -114,8 +136,9 @@ class Proposing:
         # Read now, after all waiting (R19); strictly above the parent's time (R20).
         time_ms = max(self._clock.now_ms(), tip.time_ms + 1)
         env = BlockEnv(tip.height + 1, time_ms, params)
+        evidence = await self._select_evidence(env)
         execution = Execution(self._chain.reader, self._chain.registry, env)
-        await _begin(execution)
+        await _begin(execution, evidence)
         included: list[Prepared] = []
         room = params.block_bytes_max - BLOCK_OVERHEAD_BYTES
         for item in self._pool.ready():
@@ -145,33 +168,58 @@ class Proposing:
         except OperatorError:
             raise
         except Exception as err:  # Books that do not balance, say: whose transaction is it?
-            culprit = await self._culprit(included, env)
+            culprit = await self._culprit(included, env, evidence)
             if culprit is None:
                 raise
             self._poisoned(culprit, err, skipped)
             return None
-        return await self._seal(result, included, env, round_, proposer)
+        return await self._seal(result, included, env, round_, proposer, evidence)
 
-    async def _culprit(self, included: Sequence[Prepared], env: BlockEnv) -> Prepared | None:
+    async def _select_evidence(self, env: BlockEnv) -> tuple[DoubleSign, ...]:
+        """Return the evidence to record; what breaks execution is put aside, as a transaction is.
+
+        Tried apart before the block is built on it, and nearly always there is none.
+        """
+        if self._evidence is None:
+            return ()
+        selected = self._evidence.select(env.height, env.time_ms)
+        sound: list[DoubleSign] = []
+        for proof in selected:
+            problem = await self._problem((), env, (*sound, proof))
+            if problem is None:
+                sound.append(proof)
+            else:
+                self._evidence.set_aside(proof, problem)
+        return tuple(sound)
+
+    async def _culprit(
+        self, included: Sequence[Prepared], env: BlockEnv, evidence: Sequence[DoubleSign]
+    ) -> Prepared | None:
         """Return the transaction after which the block's end breaks; None if it does without any.
 
         By halving: the first ones up to `sound` end well, the first ones up to `broken` do not.
         """
-        if await self._breaks((), env):
+        if await self._problem((), env, evidence):
             return None
         sound, broken = 0, len(included)
         while broken - sound > 1:
             middle = (sound + broken) // 2
-            if await self._breaks(included[:middle], env):
+            if await self._problem(included[:middle], env, evidence):
                 broken = middle
             else:
                 sound = middle
         return included[broken - 1]
 
-    async def _breaks(self, transactions: Sequence[Prepared], env: BlockEnv) -> bool:
+    async def _problem(
+        self,
+        transactions: Sequence[Prepared],
+        env: BlockEnv,
+        evidence: Sequence[DoubleSign],
+    ) -> str | None:
+        """Return why a block of these would not end well; None if it would."""
         execution = Execution(self._chain.reader, self._chain.registry, env)
         try:
-            await _begin(execution)
+            await _begin(execution, evidence)
             for number, item in enumerate(transactions, 1):
                 execution.apply(item)
                 if number % SLICE == 0:
@@ -181,8 +229,8 @@ class Proposing:
             raise
         except Exception as err:  # Here to find out which transaction causes it.
             log.debug("execution breaks", extra={"error": repr(err), "after": len(transactions)})
-            return True
-        return False
+            return repr(err)
+        return None
 
     def _poisoned(self, item: Prepared, err: Exception, skipped: set[bytes]) -> None:
         tx_id = item.transaction.tx_id
@@ -201,8 +249,10 @@ class Proposing:
         env: BlockEnv,
         round_: int,
         proposer: bytes,
+        evidence: Sequence[DoubleSign],
     ) -> Executed:
         chain, tip = self._chain, self._chain.tip
+        packed_evidence = tuple([proof.pack() for proof in evidence])
         outputs = await _pack(result)
         update = chain.state.apply(result.changes)
         for _ in update.steps():
@@ -226,7 +276,7 @@ class Proposing:
             transactions_root=included_root,
             receipts_root=outputs.receipts_root,
             events_root=outputs.events_root,
-            evidence_root=list_root(()),
+            evidence_root=list_root(packed_evidence),
             state_root=update.state_root,
             authorities_hash=chain.authorities.hash,
             next_authorities_hash=chain.next_authorities.hash,
@@ -234,7 +284,7 @@ class Proposing:
             cost_used=result.cost_used,
         )
         raws = tuple([item.transaction.raw for item in included])
-        block = Block(header, certificate, (), raws)
+        block = Block(header, certificate, packed_evidence, raws)
         return Executed(block, tuple(included), result, update, outputs.receipts, outputs.events)
 
     # -- judging
@@ -275,9 +325,8 @@ class Proposing:
             raise InvalidBlock("size", f"{size} bytes of transactions")
         if sum([item.cost for item in body.prepared]) > params.block_cost_max:
             raise InvalidBlock("cost", "static cost is above the limit")
-        if body.block.evidence:
-            raise InvalidBlock("evidence", "this version of the protocol commits none")
-        return await self._run(body)
+        evidence = await self._evidence_rules.check_block(body.block)
+        return await self._run(body, evidence)
 
     def _check_header(self, header: Header) -> None:
         chain, tip = self._chain, self._chain.tip
@@ -316,11 +365,11 @@ class Proposing:
         deciders = self._chain.authorities_at(tip.height)
         certificate.verify(self._domain, deciders, crypto.verify)
 
-    async def _run(self, body: Body) -> Executed:
+    async def _run(self, body: Body, evidence: Sequence[DoubleSign]) -> Executed:
         header, chain = body.block.header, self._chain
         env = BlockEnv(header.height, header.time_ms, chain.params)
         execution = Execution(chain.reader, chain.registry, env)
-        await _begin(execution)
+        await _begin(execution, evidence)
         for number, item in enumerate(body.prepared, 1):
             execution.apply(item)
             if number % SLICE == 0:
@@ -375,9 +424,9 @@ async def _pack(result: ExecutionResult) -> _Outputs:
     return _Outputs(tuple(receipts), tuple(events), receipts_root, events_root)
 
 
-async def _begin(execution: Execution) -> None:
+async def _begin(execution: Execution, evidence: Sequence[DoubleSign]) -> None:
     """Perform due work in slices: a day after a busy day it is thousands of pieces."""
-    for number, _ in enumerate(execution.begin_in_steps(), 1):
+    for number, _ in enumerate(execution.begin_in_steps(evidence), 1):
         if number % SLICE == 0:
             await trio.lowlevel.checkpoint()
 

@@ -33,6 +33,7 @@ every burst of 32 bits, and hashes guard against malice.
 | `P` tree, chunk (4) | kinds (1 each) ‖ hashes (32 each) of `chunk_pages` page roots |
 | `D` tree, height | (page (4) ‖ kind (1) ‖ hash (32))…: page roots that this block changed |
 | `U` height | undo: see `ledger/store/undo.py`; dropped after 128 blocks |
+| `V` slot | 1 if found here, else 0 (1 byte) ‖ evidence that waits for a block |
 
 *Items* are a count, as many end offsets (4 bytes each) and the bytes, so that one item is
 read without parsing the others. `H` `B` `C` `R` `E` `A` are opaque here: whoever writes them
@@ -70,6 +71,7 @@ TRANSACTION: Final = b"t"
 HISTORY: Final = b"a"
 INDEX_KEYS: Final = b"x"
 UNDO: Final = b"U"
+EVIDENCE: Final = b"V"
 
 TREE_META: Final = b"M"
 LEAF: Final = b"S"
@@ -100,6 +102,7 @@ _NAMES: Final = {
     HISTORY: "account history",
     INDEX_KEYS: "list of index keys",
     UNDO: "undo record",
+    EVIDENCE: "pending evidence",
     TREE_META: "tree description",
     LEAF: "state leaf",
     ORDERED: "ordered mirror",

@@ -18,6 +18,7 @@ import trio.testing
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Block, Header
@@ -244,9 +245,9 @@ def test_blocks_over_their_limits_are_refused_before_they_are_executed(
         executions: list[int] = []
         begin = Execution.begin_in_steps
 
-        def counted(self: Execution) -> Iterator[None]:
+        def counted(self: Execution, evidence: Sequence[DoubleSign] = ()) -> Iterator[None]:
             executions.append(1)
-            return begin(self)
+            return begin(self, evidence)
 
         monkeypatch.setattr(Execution, "begin_in_steps", counted)
         assert (await bench.verdict(bad_block(bench, body, items))).startswith("size")
