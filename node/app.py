@@ -385,12 +385,15 @@ class Node:
                 await self.ports.stop()
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True):
-                await self.journal.close()
-            self.engine.close_log()
-            self.care.keep_peers()
-            self.chain.close()
-            self.ended.set()
+            try:
+                with trio.CancelScope(shield=True):
+                    await self.journal.close()
+            finally:
+                # A disk that fails the journal does not keep the rest open.
+                self.engine.close_log()
+                self.care.keep_peers()
+                self.chain.close()
+                self.ended.set()
 
 
 def _saved_salt(outside: Outside) -> bytes | None:
