@@ -128,24 +128,23 @@ class Comparison:
         self, witness: AskedSource, theirs: LightBlock, ours: list[LightBlock]
     ) -> Report | Fork:
         """Have a witness show how it came to another block than the last one of `ours`."""
+        # Two blocks that one set decided are a fork whatever else the witness can show.
+        bare = clash(ForkedBlock(self.primary.url, ours[-1]), ForkedBlock(witness.url, theirs))
         try:
             common, (own, other) = await self._last_common(witness, ours)
             if common is None:
-                fork = clash(ForkedBlock(self.primary.url, own), ForkedBlock(witness.url, other))
-                return fork or self._unproven(witness, other, "It is of another chain.")
+                sides = ForkedBlock(self.primary.url, own), ForkedBlock(witness.url, other)
+                bare = clash(*sides) or bare
+                return bare or _unproven(witness, other, "It is of another chain.")
             shown = await bisect(witness, common, other, self.now_ms, self.rules)
         except (Unreachable, BadAnswer, NotFound, OperatorError) as err:
-            return self._unproven(witness, theirs, f"It did not show how it came to it: {err}")
+            return bare or _unproven(witness, theirs, f"It did not show how it came to it: {err}")
         if isinstance(shown, Invalid):
-            return self._unproven(witness, other, f"It does not hold: {shown.detail}.")
+            return bare or _unproven(witness, other, f"It does not hold: {shown.detail}.")
         coarse = Fork(
             ForkedBlock(self.primary.url, own), ForkedBlock(witness.url, other), common, False
         )
         return await self._first_difference(witness, coarse, common) or coarse
-
-    @staticmethod
-    def _unproven(witness: AskedSource, theirs: LightBlock, why: str) -> Report:
-        return Report(witness.url, Standing.FAULTY, f"It has another block {theirs.height}. {why}")
 
     async def _last_common(
         self, witness: AskedSource, ours: list[LightBlock]
@@ -193,3 +192,7 @@ class Comparison:
             for side, block in zip((coarse.primary, coarse.witness), pair, strict=True)
         )
         return Fork(ours, theirs, parent, True)
+
+
+def _unproven(witness: AskedSource, theirs: LightBlock, why: str) -> Report:
+    return Report(witness.url, Standing.FAULTY, f"It has another block {theirs.height}. {why}")

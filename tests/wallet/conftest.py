@@ -9,6 +9,8 @@ import pytest
 
 from clawpurse.wallet.keyfile import KdfCost
 from clawpurse.wallet.keystore import Keystore
+from clawpurse.wallet.light_store import TrustedBlocks
+from tests.ledger.lightworld import LightWorld
 
 PASSPHRASE = "correct horse battery"
 
@@ -48,3 +50,15 @@ def keys(tmp_path: Path, clock: SettableClock, cheap: KdfCost) -> Keystore:
 def fixed_bytes() -> Callable[[int], bytes]:
     """Randomness without chance, for files whose bytes are frozen."""
     return lambda count: bytes(range(1, count + 1))
+
+
+@pytest.fixture(scope="session")
+def world() -> LightWorld:
+    """Sixty blocks; the authorities change step by step until nobody of the first ones is left."""
+    return LightWorld({1: range(4), 20: range(1, 5), 30: range(2, 6), 40: range(4, 8)}, 60)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TrustedBlocks:
+    """Where a light client keeps what it verified."""
+    return TrustedBlocks(tmp_path / "light")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import trio
@@ -10,7 +11,18 @@ import trio
 from clawpurse.ledger.agreement.light import LightBlock
 from clawpurse.ledger.errors import NotFound
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError, Unreachable
-from tests.ledger.lightworld import LightWorld
+from clawpurse.wallet.light import (
+    Cause,
+    Forked,
+    LightClient,
+    NotVerified,
+    Outcome,
+    Standing,
+    Verified,
+)
+from tests.ledger.lightworld import LightWorld, certify, keys_of
+
+P, W, V = "http://primary", "http://witness", "http://other"
 
 
 class FakeSource:
@@ -94,3 +106,44 @@ def light_answer(block: LightBlock) -> dict[str, Any]:
         "authorities": {"raw": "0x" + block.authorities.pack().hex()},
         "nextAuthorities": {"raw": "0x" + block.next_authorities.pack().hex()},
     }
+
+
+def client(world: LightWorld, *sources: FakeSource, **options: Any) -> LightClient:
+    """A client of the first source, watched by the others; it trusts the genesis hash."""
+    if "checkpoint" not in options:
+        options.setdefault("genesis_hash", world.genesis.hash)
+    now_ms = options.pop("now_ms", world.now_ms)
+    return LightClient(sources[0], sources[1:], lambda: now_ms, **options)
+
+
+def verified(outcome: Outcome) -> Verified:
+    assert isinstance(outcome, Verified), outcome
+    return outcome
+
+
+def forked(outcome: Outcome) -> Forked:
+    assert isinstance(outcome, Forked), outcome
+    return outcome
+
+
+def not_verified(outcome: Outcome, cause: Cause) -> NotVerified:
+    assert isinstance(outcome, NotVerified), outcome
+    assert outcome.cause is cause, outcome
+    assert outcome.problem.endswith("."), outcome.problem
+    return outcome
+
+
+def standings(outcome: Verified | NotVerified) -> list[Standing]:
+    return [report.standing for report in outcome.witnesses]
+
+
+def lie_about(world: LightWorld, height: int) -> LightBlock:
+    """A block decided by authorities of the liar's own making."""
+    liars = keys_of(range(20, 24))
+    header = replace(
+        world.blocks[height].header,
+        authorities_hash=liars.hash,
+        next_authorities_hash=liars.hash,
+        state_root=b"\x66" * 32,
+    )
+    return LightBlock(header, certify(header, liars), liars, liars)

@@ -1,81 +1,30 @@
-"""Following a chain by one node and watching it by others: nobody is believed, forks stop all."""
+"""Following a chain by one node and watching it by others: nobody is believed."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from clawpurse.ledger import crypto
-from clawpurse.ledger.agreement.authorities import AuthoritySet
-from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.agreement.light import LightBlock, Rules
-from clawpurse.ledger.errors import Malformed, OperatorError, StorageFault
-from clawpurse.modules.kit.web.errors import RATE_LIMITED, RpcError
-from clawpurse.wallet.light import (
-    Cause,
-    Checkpoint,
-    Forked,
-    LightClient,
-    NotVerified,
-    Outcome,
-    Standing,
-    Verified,
-    follow_chain,
+from clawpurse.ledger.errors import Malformed, OperatorError
+from clawpurse.wallet.light import Cause, Checkpoint, Standing
+from clawpurse.wallet.light_store import TrustedBlocks
+from tests.ledger.lightworld import DAY_MS, START_MS, LightWorld, keys_of
+from tests.wallet.lightnodes import (
+    FakeSource,
+    P,
+    V,
+    W,
+    client,
+    lie_about,
+    not_verified,
+    standings,
+    verified,
 )
-from clawpurse.wallet.light_source import NodeSource
-from clawpurse.wallet.light_store import BLOCKS_MAX, TrustedBlocks
-from tests.ledger.lightworld import DAY_MS, START_MS, LightWorld, certify, keys_of
-from tests.wallet.lightnodes import FakeRpc, FakeSource
-
-P, W, V = "http://primary", "http://witness", "http://other"
-
-
-@pytest.fixture(scope="module")
-def world() -> LightWorld:
-    """Sixty blocks; the authorities change step by step until nobody of the first ones is left."""
-    return LightWorld({1: range(4), 20: range(1, 5), 30: range(2, 6), 40: range(4, 8)}, 60)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> TrustedBlocks:
-    return TrustedBlocks(tmp_path / "light")
-
-
-def client(world: LightWorld, *sources: FakeSource, **options: Any) -> LightClient:
-    """A client of the first source, watched by the others; it trusts the genesis hash."""
-    if "checkpoint" not in options:
-        options.setdefault("genesis_hash", world.genesis.hash)
-    now_ms = options.pop("now_ms", world.now_ms)
-    return LightClient(sources[0], sources[1:], lambda: now_ms, **options)
-
-
-def verified(outcome: Outcome) -> Verified:
-    assert isinstance(outcome, Verified), outcome
-    return outcome
-
-
-def forked(outcome: Outcome) -> Forked:
-    assert isinstance(outcome, Forked), outcome
-    return outcome
-
-
-def not_verified(outcome: Outcome, cause: Cause) -> NotVerified:
-    assert isinstance(outcome, NotVerified), outcome
-    assert outcome.cause is cause, outcome
-    assert outcome.problem.endswith("."), outcome.problem
-    return outcome
-
-
-def standings(outcome: Verified | NotVerified) -> list[Standing]:
-    return [report.standing for report in outcome.witnesses]
-
 
 # -- an honest network
 
@@ -127,14 +76,6 @@ async def test_a_lower_height_than_trusted_is_verified_from_what_lies_below(
         assert found.root.height == {15: 0, 45: 15, 30: 15}[height]
     kept = store.load(world.genesis.hash)
     assert [block.height for block in kept.blocks] == [15, 30, 45]
-
-
-async def test_only_so_many_blocks_are_kept(store: TrustedBlocks) -> None:
-    world = LightWorld(height=BLOCKS_MAX + 5)
-    for height in range(1, world.height + 1):
-        store.keep(world.genesis.hash, world.blocks[height])
-    kept = store.load(world.genesis.hash)
-    assert [block.height for block in kept.blocks] == list(range(6, BLOCKS_MAX + 6))
 
 
 async def test_many_witnesses_are_all_asked(
@@ -234,18 +175,6 @@ async def test_a_search_without_end_is_given_up(
 # -- a primary that lies
 
 
-def lie_about(world: LightWorld, height: int) -> LightBlock:
-    """A block decided by authorities of the liar's own making."""
-    liars = keys_of(range(20, 24))
-    header = replace(
-        world.blocks[height].header,
-        authorities_hash=liars.hash,
-        next_authorities_hash=liars.hash,
-        state_root=b"\x66" * 32,
-    )
-    return LightBlock(header, certify(header, liars), liars, liars)
-
-
 async def test_a_lying_primary_is_found_out_and_nothing_is_kept(
     autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
 ) -> None:
@@ -309,164 +238,6 @@ async def test_a_witness_cannot_stop_a_client_by_lying(
         assert "another block" in found.witnesses[0].detail
         alone = await client(world, FakeSource(world, P), liar).follow()
         not_verified(alone, Cause.UNWITNESSED)
-
-
-async def test_a_witness_that_says_otherwise_and_vanishes_confirms_nothing(
-    autojump_clock: trio.testing.MockClock, world: LightWorld
-) -> None:
-    other = world.fork(50, 60)
-    for patience in (1, 2, 3):
-        shy = FakeSource(other, W, gone_after=patience)
-        found = await client(world, FakeSource(world, P), shy).follow()
-        assert not isinstance(found, Verified)
-
-
-# -- a fork
-
-
-async def test_a_fork_stops_everything_and_names_who_signed_both(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
-) -> None:
-    """Two certified histories: the client follows neither, and shows where they part."""
-    other = world.fork(50, 60)
-    for primary, witness in ((world, other), (other, world)):
-        sources = FakeSource(primary, P), FakeSource(witness, W), FakeSource(world, V)
-        found = forked(await client(world, *sources).follow())
-        fork = found.fork
-        assert (fork.height, fork.is_exact) == (50, True)
-        assert fork.common is not None
-        assert fork.common.block_id == world.blocks[49].block_id
-        assert fork.primary.block == primary.blocks[50]
-        assert fork.witness.block == witness.blocks[50]
-        assert set(fork.signed_both) == set(world.members(50).keys[:3])
-    assert store.load(world.genesis.hash).blocks == ()
-
-
-async def test_evidence_of_a_fork_convicts_by_itself(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
-) -> None:
-    other = world.fork(50, 60)
-    sources = FakeSource(world, P), FakeSource(other, W)
-    found = forked(await client(world, *sources, store=store).follow())
-    assert found.path is not None
-    assert found.path.stat().st_mode & 0o777 == 0o600
-    document = json.loads(found.path.read_text())
-    assert document == found.fork.evidence()
-    assert document["height"] == 50
-    assert document["exact"] is True
-    assert document["common"]["hash"] == "0x" + world.blocks[49].block_id.hex()
-    assert [side["source"] for side in document["blocks"]] == [P, W]
-    assert len(document["doubleSigns"]) == len(document["signedBoth"]) == 3
-    for text in document["doubleSigns"]:
-        proof = DoubleSign.unpack(bytes.fromhex(text[2:]))
-        proof.verify(world.root.domain, world.members(50), crypto.verify)
-    for side, at in zip(document["blocks"], (world, other), strict=True):
-        parts = ("header", "certificate", "authorities", "nextAuthorities")
-        block = LightBlock.of_parts(*(bytes.fromhex(side[name][2:]) for name in parts))
-        assert block == at.blocks[50]
-
-
-async def test_a_fork_in_another_round_shows_both_certificates(
-    autojump_clock: trio.testing.MockClock, world: LightWorld
-) -> None:
-    """Nobody is convicted by two rounds alone, but who signed in both is known."""
-    other = world.fork(50, 60, round_=1)
-    sources = FakeSource(world, P), FakeSource(other, W)
-    document = forked(await client(world, *sources).follow()).fork.evidence()
-    assert document["doubleSigns"] == []
-    assert len(document["signedBoth"]) == 3
-    assert [side["round"] for side in document["blocks"]] == [0, 1]
-
-
-async def test_after_a_fork_nothing_is_followed_until_somebody_decides(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
-) -> None:
-    """Else the next run, with the honest witness left out, would follow the liars after all."""
-    honest, liars = (FakeSource(world, url) for url in (P, V))
-    before = FakeSource(world, P, height=30), FakeSource(world, V, height=30)
-    await client(world, *before, store=store).follow()
-    other = world.fork(50, 60)
-    await client(world, honest, FakeSource(other, W), store=store).follow()
-    found = not_verified(await client(world, honest, liars, store=store).follow(), Cause.HALTED)
-    assert "block 50" in found.problem
-    assert "fork-" in found.problem
-    low = Checkpoint(30, world.blocks[30].block_id)
-    kept = client(world, honest, liars, store=store, checkpoint=low)
-    not_verified(await kept.follow(), Cause.HALTED)
-    decided = Checkpoint(50, world.blocks[50].block_id)
-    for checkpoint in (decided, None):
-        options: dict[str, Any] = {"store": store, "genesis_hash": world.genesis.hash}
-        one = client(world, honest, liars, checkpoint=checkpoint, **options)
-        assert verified(await one.follow()).block == world.blocks[60]
-
-
-async def test_a_fork_is_found_also_where_a_witness_is_behind(
-    autojump_clock: trio.testing.MockClock, world: LightWorld
-) -> None:
-    """A primary that runs ahead on a history of its own must not pass for merely faster."""
-    other = world.fork(45, 55)
-    sources = FakeSource(world, P), FakeSource(other, W)
-    found = forked(await client(world, *sources).follow())
-    assert (found.fork.height, found.fork.is_exact) == (45, True)
-
-
-async def test_a_fork_below_what_was_verified_before_is_found(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
-) -> None:
-    """The history that the client followed for weeks may be the false one."""
-    for height in (20, 50):
-        sources = FakeSource(world, P, height=height), FakeSource(world, V, height=height)
-        await client(world, *sources, store=store).follow()
-    other = world.fork(35, 60)
-    sources = FakeSource(world, P), FakeSource(other, W)
-    found = forked(await client(world, *sources, store=store).follow())
-    assert (found.fork.height, found.fork.is_exact) == (35, True)
-    # The same, with the primary on the other side: what it shows is not what was verified.
-    fresh = TrustedBlocks(store.directory.parent / "second")
-    fresh.keep(world.genesis.hash, world.blocks[50])
-    sources = FakeSource(other, P), FakeSource(world, W)
-    found = forked(await client(world, *sources, store=fresh).follow())
-    assert found.fork.height == 50
-
-
-async def test_another_block_at_a_trusted_height_is_a_fork_if_the_same_set_decided_it(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
-) -> None:
-    store.keep(world.genesis.hash, world.blocks[60])
-    other = world.fork(60, 60)
-    sources = FakeSource(other, P), FakeSource(world, W)
-    found = forked(await client(world, *sources, store=store).follow())
-    assert found.fork.primary.url == "verified before"
-    lies = {60: lie_about(world, 60)}
-    fresh = TrustedBlocks(store.directory.parent / "second")
-    fresh.keep(world.genesis.hash, world.blocks[60])
-    sources = FakeSource(world, P, lies=lies), FakeSource(world, W)
-    not_verified(await client(world, *sources, store=fresh).follow(), Cause.CONTRADICTS)
-
-
-async def test_an_attack_by_skipping_is_shown_even_if_its_steps_cannot_be(
-    autojump_clock: trio.testing.MockClock, world: LightWorld
-) -> None:
-    """More than a third of an old set sells its keys: the forged block is accepted by skipping,
-    has no history below it, and the honest witness still stops the client.
-    """
-    sold = world.members(10).keys[:2]
-    liars = AuthoritySet([*sold, *keys_of([30]).keys])
-    header = replace(
-        world.blocks[60].header,
-        authorities_hash=liars.hash,
-        next_authorities_hash=liars.hash,
-        state_root=b"\x66" * 32,
-    )
-    forged = LightBlock(header, certify(header, liars, 3), liars, liars)
-    primary = FakeSource(world, P, lies={60: forged})
-    checkpoint = Checkpoint(10, world.blocks[10].block_id)
-    sources = primary, FakeSource(world, W)
-    found = forked(await client(world, *sources, checkpoint=checkpoint).follow())
-    assert found.fork.height == 60
-    assert not found.fork.is_exact
-    assert found.fork.common is not None
-    assert found.fork.common.height == 10
 
 
 # -- checkpoints and the trusting period
@@ -545,113 +316,3 @@ async def test_a_checkpoint_must_fit_what_was_verified_before(
     one = client(world, *sources, store=store, checkpoint=checkpoint)
     for height in (50, 55, None):
         assert verified(await one.follow(height)).block == world.blocks[height or 60]
-
-
-# -- the store
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text[: len(text) // 2],
-        lambda text: text.replace('"version": 1', '"version": 2'),
-        lambda text: text.replace('"genesisHash": "0x', '"genesisHash": "0x00'),
-        lambda text: text.replace("0x94c5", "0x94c6"),
-        lambda text: text.replace('"fork": null', '"fork": [1]'),
-        lambda text: text.replace('"blocks": [', '"blocks": ["zz",'),
-        lambda text: "[]",
-    ],
-)
-def test_a_damaged_store_is_reported_and_not_believed(
-    world: LightWorld, store: TrustedBlocks, damage: Callable[[str], str]
-) -> None:
-    store.keep(world.genesis.hash, world.blocks[5], world.blocks[6])
-    path = store.file_of(world.genesis.hash)
-    before = path.read_text()
-    path.write_text(damage(before))
-    if path.read_text() == before:
-        # Nothing to replace there: bend a byte of the first block instead.
-        path.write_text(before.replace("6c69676874", "6c69676875", 1))
-    assert path.read_text() != before
-    with pytest.raises(StorageFault, match="damaged"):
-        store.load(world.genesis.hash)
-
-
-def test_networks_are_kept_apart(store: TrustedBlocks) -> None:
-    first, second = LightWorld(height=3), LightWorld(height=3, fee_min=1)
-    store.keep(first.genesis.hash, first.blocks[3])
-    assert store.load(second.genesis.hash).blocks == ()
-    store.file_of(first.genesis.hash).rename(store.file_of(second.genesis.hash))
-    with pytest.raises(StorageFault, match="another network"):
-        store.load(second.genesis.hash)
-
-
-# -- over JSON-RPC
-
-
-async def test_programs_follow_a_chain_with_one_call(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, store: TrustedBlocks
-) -> None:
-    opened: list[FakeRpc] = []
-
-    def open_client(url: str) -> Any:
-        opened.append(FakeRpc(FakeSource(world, url)))
-        return opened[-1]
-
-    found = await follow_chain(
-        P,
-        [W, V],
-        lambda: world.now_ms,
-        genesis_hash=world.genesis.hash,
-        store=store,
-        open_client=open_client,
-    )
-    assert verified(found).agreed == 2
-    assert [client.closed for client in opened] == [True] * 3
-
-
-BENT: list[Callable[[Any], Any]] = [
-    lambda answer: None,
-    lambda answer: [],
-    lambda answer: {},
-    lambda answer: {**answer, "header": None},
-    lambda answer: {**answer, "header": {"raw": 5}},
-    lambda answer: {**answer, "header": {"raw": "0x" + "00" * 5_000}},
-    lambda answer: {**answer, "header": {"raw": answer["header"]["raw"].upper()}},
-    lambda answer: {**answer, "header": {"raw": "0xzz"}},
-    lambda answer: {**answer, "certificate": {"raw": "0x"}},
-    lambda answer: {**answer, "authorities": answer["header"]},
-]
-
-
-@pytest.mark.parametrize("number", range(len(BENT)))
-async def test_whatever_a_node_answers_it_is_no_block_or_told(
-    autojump_clock: trio.testing.MockClock, world: LightWorld, number: int
-) -> None:
-    bent = NodeSource(FakeRpc(FakeSource(world, P), BENT[number]))  # type: ignore[arg-type]
-    honest = FakeSource(world, W)
-    one = LightClient(bent, [honest], lambda: world.now_ms, genesis_hash=world.genesis.hash)
-    not_verified(await one.follow(), Cause.PRIMARY)
-    two = LightClient(honest, [bent], lambda: world.now_ms, genesis_hash=world.genesis.hash)
-    found = not_verified(await two.follow(), Cause.UNWITNESSED)
-    assert standings(found) == [Standing.FAULTY]
-
-
-async def test_a_busy_node_is_given_time(
-    autojump_clock: trio.testing.MockClock, world: LightWorld
-) -> None:
-    """A node's budget for one client must not look like a lie or an outage."""
-
-    class Busy(FakeRpc):
-        refused = 0
-
-        async def call(self, method: str, params: Any = None, **options: Any) -> Any:
-            if self.refused < 3:
-                self.refused += 1
-                raise RpcError(RATE_LIMITED, "too much", facts={"retryAfterMs": 700})
-            return await super().call(method, params, **options)
-
-    busy = NodeSource(Busy(FakeSource(world, P)))  # type: ignore[arg-type]
-    before = trio.current_time()
-    assert await busy.block(3) == world.blocks[3]
-    assert trio.current_time() - before == pytest.approx(2.1)
