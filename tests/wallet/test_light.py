@@ -20,6 +20,7 @@ from tests.wallet.lightnodes import (
     V,
     W,
     client,
+    forked,
     lie_about,
     not_verified,
     standings,
