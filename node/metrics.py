@@ -21,6 +21,8 @@ from clawpurse.node.clock import Clock
 LAG_PERIOD_S: Final = 0.05
 LAG_BUCKETS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 CALL_BUCKETS_S: Final = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
+# Seen by this node's own consensus, heard of from peers, final, too old, no room, forged.
+EVIDENCE_STATES: Final = ("found", "heard", "committed", "expired", "dropped", "refused")
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
 
 
@@ -68,6 +70,14 @@ class Metrics:
             ("reason",),
             registry=self._registry,
         )
+        self._evidence: Final = Counter(
+            "clawpurse_evidence",
+            "Double signings, by what became of them here",
+            ("state",),
+            registry=self._registry,
+        )
+        for state in EVIDENCE_STATES:
+            self._evidence.labels(state)
         self._refusals_told: dict[str, int] = {}
         self.lag_worst_s = 0.0
 
@@ -87,6 +97,10 @@ class Metrics:
         succeeded = sum([receipt.code == Code.OK for receipt in receipts])
         self.transactions.labels("succeeded").inc(succeeded)
         self.transactions.labels("failed").inc(len(receipts) - succeeded)
+
+    def count_evidence(self, state: str) -> None:
+        """Count a double signing that came to one of `EVIDENCE_STATES`."""
+        self._evidence.labels(state).inc()
 
     def tell_refusals(self, counts: Mapping[str, int]) -> None:
         """Take over how often what was refused so far; reasons are short names of ours."""

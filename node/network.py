@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import trio
 
@@ -16,8 +16,15 @@ from clawpurse.ledger.errors import ProtocolViolation
 from clawpurse.ledger.rules import time_text
 from clawpurse.node import messages
 from clawpurse.node.bodies import Bodies
+from clawpurse.node.evidence import EvidencePool
 from clawpurse.node.gossip import TransactionGossip
-from clawpurse.node.messages import ConsensusKind, ProposalKind, SyncKind, TransactionKind
+from clawpurse.node.messages import (
+    ConsensusKind,
+    EvidenceKind,
+    ProposalKind,
+    SyncKind,
+    TransactionKind,
+)
 from clawpurse.node.sync import BlockSync
 from clawpurse.node.votes import VoteGossip
 from clawpurse.p2p.address import Endpoint
@@ -27,6 +34,7 @@ from clawpurse.p2p.pool import PeerPool
 _SIZES: Final[Mapping[Channel, Mapping[int, int]]] = {
     Channel.CONSENSUS: {int(k): v for k, v in messages.CONSENSUS_SIZE_MAX.items()},
     Channel.PROPOSALS: {int(k): v for k, v in messages.PROPOSAL_SIZE_MAX.items()},
+    Channel.EVIDENCE: {int(k): v for k, v in messages.EVIDENCE_SIZE_MAX.items()},
     Channel.TRANSACTIONS: {int(k): v for k, v in messages.TRANSACTION_SIZE_MAX.items()},
     Channel.SYNC: {int(k): v for k, v in messages.SYNC_SIZE_MAX.items()},
 }
@@ -75,12 +83,22 @@ class ConsensusOutbox:
         return self._router.pool.send(peer, Channel.PROPOSALS, int(kind), payload)
 
 
+class Parts(NamedTuple):
+    """The parts that messages are handed to, one a channel."""
+
+    votes: VoteGossip
+    bodies: Bodies
+    evidence: EvidencePool
+    gossip: TransactionGossip
+    sync: BlockSync
+
+
 class Router:
     """The pool's handler. Parts are attached once, before the pool runs."""
 
     def __init__(self) -> None:
         self._pool: PeerPool | None = None
-        self._parts: tuple[VoteGossip, Bodies, TransactionGossip, BlockSync] | None = None
+        self._parts: Parts | None = None
         self.changed = trio.Event()
 
     def attach(
@@ -88,12 +106,13 @@ class Router:
         pool: PeerPool,
         votes: VoteGossip,
         bodies: Bodies,
+        evidence: EvidencePool,
         gossip: TransactionGossip,
         sync: BlockSync,
     ) -> None:
         """Say which parts there are."""
         self._pool = pool
-        self._parts = (votes, bodies, gossip, sync)
+        self._parts = Parts(votes, bodies, evidence, gossip, sync)
 
     @property
     def pool(self) -> PeerPool:
@@ -102,8 +121,8 @@ class Router:
         return self._pool
 
     @property
-    def parts(self) -> tuple[VoteGossip, Bodies, TransactionGossip, BlockSync]:
-        """Votes, bodies, transactions, sync."""
+    def parts(self) -> Parts:
+        """What messages are handed to."""
         assert self._parts is not None
         return self._parts
 
@@ -116,15 +135,16 @@ class Router:
 
     def connected(self, node_id: bytes) -> None:
         """Greet a peer."""
-        votes, _, gossip, sync = self.parts
+        votes, _, evidence, gossip, sync = self.parts
         votes.connected(node_id)
+        evidence.connected(node_id)
         gossip.connected(node_id)
         sync.announce([node_id])
         self._notify()
 
     def disconnected(self, node_id: bytes) -> None:
         """Forget a peer."""
-        votes, bodies, gossip, sync = self.parts
+        votes, bodies, _, gossip, sync = self.parts
         votes.forget_peer(node_id)
         bodies.forget_peer(node_id)
         gossip.forget_peer(node_id)
@@ -137,12 +157,14 @@ class Router:
 
     async def on_message(self, node_id: bytes, channel: Channel, kind: int, payload: bytes) -> None:
         """Hand a message to its part. Raises `Malformed` or `ProtocolViolation`."""
-        votes, bodies, gossip, sync = self.parts
+        votes, bodies, evidence, gossip, sync = self.parts
         match channel:
             case Channel.CONSENSUS:
                 await votes.on_message(node_id, ConsensusKind(kind), payload)
             case Channel.PROPOSALS:
                 bodies.on_message(node_id, ProposalKind(kind), payload)
+            case Channel.EVIDENCE:
+                evidence.on_message(node_id, EvidenceKind(kind), payload)
             case Channel.TRANSACTIONS:
                 gossip.on_message(node_id, TransactionKind(kind), payload)
             case Channel.SYNC:

@@ -7,7 +7,7 @@ executed once: what a proposer built or a prevoter executed is what commit write
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import trio
@@ -84,13 +84,16 @@ class Proposing:
         domain: Domain,
         evidence: PendingEvidence | None = None,
     ) -> None:
-        """Without `evidence` blocks are built without any."""
+        """Without `evidence` blocks are built without any. See also `check_decided`."""
         self._chain = chain
         self._pool = pool
         self._clock = clock
         self._domain = domain
         self._evidence = evidence
         self._evidence_rules = EvidenceRules(chain, domain)
+        # Looks at a certificate of a final height: another block's is proof of a fork. Set by
+        # the owner of the engine.
+        self.check_decided: Callable[[Certificate], None] = lambda _certificate: None
         self._executed: dict[bytes, Executed] = {}
 
     def executed(self, block_id: bytes) -> Executed | None:
@@ -315,6 +318,8 @@ class Proposing:
         Raises `InvalidBlock`, `InvalidCertificate` or `Refused` naming what does not hold.
         """
         header = body.block.header
+        if header.parent_id != self._chain.tip.block_id and body.block.parent_certificate:
+            self.check_decided(Certificate.unpack(body.block.parent_certificate))
         self._check_header(header)
         self._check_parent(body.block)
         params = self._chain.params

@@ -36,6 +36,8 @@ REQUESTS_MAX: Final = 3
 ANSWER_TIMEOUT_S: Final = 5.0
 DOUBLINGS_MAX: Final = 5
 DOUBT_FIRST_S: Final = 2.0
+# A peer whose tip contradicts a final block here is asked for its proof no oftener than this.
+COMPARE_PERIOD_S: Final = 10.0
 # Ranges that peers wait for; each peer has at most `REQUESTS_MAX` open if it is like us.
 SERVING_MAX: Final = 256
 SERVING_PER_PEER_MAX: Final = 4
@@ -57,6 +59,16 @@ class Outbox(Protocol):
 
     def punish(self, peer: bytes, reason: str) -> None:
         """A peer sent what no honest node sends."""
+
+
+class Past(Protocol):
+    """What this file asks about heights that are final here."""
+
+    def contradicts(self, height: int, block_id: bytes) -> bool:
+        """Tell whether a block would contradict a height that is final here."""
+
+    def check(self, certificate: Certificate) -> None:
+        """Stop the node at a proof of a fork. Raises `InvalidCertificate` for a forged one."""
 
 
 class Progress(NamedTuple):
@@ -113,6 +125,10 @@ class BlockSync:
         self._pending: dict[int, tuple[bytes, float]] = {}
         self._proven: Certificate | None = None
         self._asked_of_us: deque[tuple[bytes, int, int]] = deque()
+        # By peer: the height whose proof it was asked for, and until when not again.
+        self._compared: dict[bytes, tuple[int, float]] = {}
+        # Set by the owner of the engine.
+        self.past: Past | None = None
         self._asked = trio.Event()
         self._news = trio.Event()
         self._rate = 0.0
@@ -123,7 +139,8 @@ class BlockSync:
         """Take or answer a message of the sync channel. Raises `Malformed`."""
         match kind:
             case SyncKind.TIP:
-                self._standing(peer).tip = Tip.unpack(payload)
+                tip = self._standing(peer).tip = Tip.unpack(payload)
+                self._compare(peer, tip)
                 self._notify()
             case SyncKind.RANGE_WANTED:
                 self._promise(peer, *messages.unpack_range_wanted(payload))
@@ -136,10 +153,35 @@ class BlockSync:
     def forget_peer(self, peer: bytes) -> None:
         """A peer is gone: what it was asked for is asked of others."""
         self._peers.pop(peer, None)
+        self._compared.pop(peer, None)
         self._asked_of_us = deque(entry for entry in self._asked_of_us if entry[0] != peer)
         for first in [f for f, (asked, _) in self._pending.items() if asked == peer]:
             del self._pending[first]
         self._notify()
+
+    def _compare(self, peer: bytes, tip: Tip) -> None:
+        """Ask a peer that says it has another block at a final height to prove it (R27)."""
+        if self.past is None or not self.past.contradicts(tip.height, tip.block_id):
+            return
+        now_s = trio.current_time()
+        if peer not in self._compared or self._compared[peer][1] <= now_s:
+            self._compared[peer] = tip.height, now_s + COMPARE_PERIOD_S
+            wanted = messages.pack_range_wanted(tip.height, 1)
+            self._outbox.send(peer, SyncKind.RANGE_WANTED, wanted)
+
+    def _take_proof(self, peer: bytes, first: int, pairs: list[tuple[bytes, bytes]]) -> None:
+        """Look at what a peer that was asked about a final height has there."""
+        asked = self._compared.get(peer)
+        if asked is None or asked[0] != first or self.past is None:
+            return
+        self._compared[peer] = 0, asked[1]
+        try:
+            for _, packed in pairs[:1]:
+                certificate = Certificate.unpack(packed)
+                if certificate.height == first:
+                    self.past.check(certificate)
+        except (CallerError, InvalidCertificate) as err:
+            self._punish(peer, f"bad proof of another block {first}: {err}")
 
     def announce(self, peers: Sequence[bytes] | None = None) -> None:
         """Tell peers where this node is."""
@@ -190,6 +232,7 @@ class BlockSync:
         return None if block is None or certificate is None else (block, certificate)
 
     def _take(self, peer: bytes, first: int, pairs: list[tuple[bytes, bytes]]) -> None:
+        self._take_proof(peer, first, pairs)
         asked = self._pending.get(first)
         if asked is None or asked[0] != peer:
             return  # Late, or nobody asked.
