@@ -50,6 +50,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "Tools": {
         "config": Entry("cmd_config", "config", "show, get, set and validate settings"),
+        "light": Entry("cmd_light", "light", "verify the chain without running a node"),
         "rpc": Entry("cmd_rpc", "rpc", "call a JSON-RPC method"),
         "methods": Entry("cmd_rpc", "methods", "all JSON-RPC methods of a node"),
         "version": Entry("cmd_version", "version", "the version of this software"),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from clawpurse.cli.output import Output
 
 if TYPE_CHECKING:
+    from clawpurse.modules.kit.web.client import RpcClient
     from clawpurse.wallet.client import ClientFactory, NodeClient
     from clawpurse.wallet.home import ClientConfig, ClientHome, Network
     from clawpurse.wallet.keystore import Keystore
@@ -115,6 +116,12 @@ class Session:
 
         opened = self._open_client or connect
         return NodeClient(self.network(), timeout_ms=limit_ms, open_client=opened)
+
+    def connect(self, url: str) -> RpcClient:
+        """Return the way to the node at `url`, whichever network is chosen."""
+        from clawpurse.modules.kit.web.client import RpcClient
+
+        return RpcClient(url) if self._open_client is None else self._open_client(url)
 
     def network(self) -> Network:
         """Return the network to talk to: `--rpc`, `--network`, the chosen one, or this machine's.

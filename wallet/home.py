@@ -3,6 +3,7 @@
 keys/NAME.json      encrypted keys, 0600                     (wallet/keystore.py)
 contacts.json       labels for other people's accounts       (wallet/contacts.py)
 receipts/0x….json   receipts with their proofs               (wallet/receipts.py)
+light/0x….json      blocks that were verified, by network    (wallet/light_store.py)
 config.toml         the chosen network, RPC URLs, options    (here, on wallet/settings.py)
 """
 
@@ -72,6 +73,7 @@ class ClientHome:
         self.keys_directory = self.root / "keys"
         self.contacts_file = self.root / "contacts.json"
         self.receipts_directory = self.root / "receipts"
+        self.light_directory = self.root / "light"
         self.config_file = self.root / "config.toml"
 
     def prepare(self) -> None:

@@ -308,7 +308,9 @@ class LightClient:
         if anchors.waypoint is not None:
             found = await bisect(primary, trusted, anchors.waypoint, now_ms, self._rules)
             if isinstance(found, Invalid):
-                return _contradicts(primary, anchors.waypoint.height)
+                is_old = found.reason is Reason.EXPIRED
+                height = anchors.waypoint.height
+                return _refused(primary, found) if is_old else _contradicts(primary, height)
             trace, at = found, anchors.waypoint
             trusted = Trusted.of(at)
         if at is not None and at.height == target.height:

@@ -17,9 +17,9 @@ from clawpurse.wallet.light import (
     LightClient,
     NotVerified,
     Outcome,
-    Standing,
     Verified,
 )
+from clawpurse.wallet.light_compare import Standing
 from tests.ledger.lightworld import LightWorld, certify, keys_of
 
 P, W, V = "http://primary", "http://witness", "http://other"

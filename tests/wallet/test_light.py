@@ -11,7 +11,8 @@ import trio.testing
 
 from clawpurse.ledger.agreement.light import LightBlock, Rules
 from clawpurse.ledger.errors import Malformed, OperatorError
-from clawpurse.wallet.light import Cause, Checkpoint, Standing
+from clawpurse.wallet.light import Cause, Checkpoint
+from clawpurse.wallet.light_compare import Standing
 from clawpurse.wallet.light_store import TrustedBlocks
 from tests.ledger.lightworld import DAY_MS, START_MS, LightWorld, keys_of
 from tests.wallet.lightnodes import (

@@ -11,7 +11,8 @@ import trio.testing
 
 from clawpurse.ledger.errors import StorageFault
 from clawpurse.modules.kit.web.errors import RATE_LIMITED, RpcError
-from clawpurse.wallet.light import Cause, LightClient, Standing, follow_chain
+from clawpurse.wallet.light import Cause, LightClient, follow_chain
+from clawpurse.wallet.light_compare import Standing
 from clawpurse.wallet.light_source import NodeSource
 from clawpurse.wallet.light_store import BLOCKS_MAX, TrustedBlocks
 from tests.ledger.lightworld import LightWorld
