@@ -12,7 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import trio
 
@@ -64,6 +64,14 @@ class Checker(Protocol):
 
     def at_end(self, world: World) -> None:
         """Judge the whole run: all nodes are up again, all links healed."""
+
+
+@runtime_checkable
+class Wired(Protocol):
+    """A checker that looks into nodes."""
+
+    def built(self, world: World, running: Running) -> None:
+        """Look into a node that is built and not running yet."""
 
 
 class Release(NamedTuple):
@@ -266,15 +274,16 @@ class World(Lab):
         host.commit, host.announce = committing, announcing
         node.engine._begin = beginning  # type: ignore[method-assign]
         self._tap(running)
+        for checker in self.checkers:
+            if isinstance(checker, Wired):
+                checker.built(self, running)
 
     def _tap(self, running: Running) -> None:
         """Stand between a node's connections and its parts."""
         node, name = running.node, running.name
         take = node.router.on_message
 
-        async def on_message(
-            node_id: bytes, channel: Channel, kind: int, payload: bytes
-        ) -> None:
+        async def on_message(node_id: bytes, channel: Channel, kind: int, payload: bytes) -> None:
             source = self._by_id.get(node_id, node_id.hex())
             message = Message(source, name, channel, kind, payload)
             self._note_message(message)
@@ -312,9 +321,7 @@ class World(Lab):
         disk = Disk({}, *(cast(Any, folder) for folder in medium.folders))
         known = [_Known(self._addresses[n]) for n in self.names if n != name]
         try:
-            running = await self.node(
-                name, *cast(Any, known), disk=disk, clock=self.clocks[name]
-            )
+            running = await self.node(name, *cast(Any, known), disk=disk, clock=self.clocks[name])
         except (PowerCut, OperatorError) as err:
             # It did not come as far as having tasks.
             self.nodes.pop(name, None)
