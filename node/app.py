@@ -224,7 +224,6 @@ class Node:
             self.chain,
             self.engine,
             self.sync,
-            self.pool,
             self.peers,
             self.metrics,
             outside.clock,

@@ -1,8 +1,7 @@
-"""What keeps a node well: due work on time, memory, disk space, the address book, health."""
+"""What keeps a node well: due work on time, disk space, the address book, health."""
 
 from __future__ import annotations
 
-import gc
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -14,7 +13,6 @@ from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.engine import Engine
-from clawpurse.node.mempool import Mempool
 from clawpurse.node.metrics import Metrics
 from clawpurse.node.sync import BlockSync
 from clawpurse.p2p.pool import PeerPool
@@ -22,10 +20,6 @@ from clawpurse.p2p.pool import PeerPool
 DISK_PERIOD_S: Final = 10.0
 PEERS_PERIOD_S: Final = 60.0
 DUE_PERIOD_MAX_S: Final = 30.0
-IDLE_S: Final = 1.0
-# Container objects made since the last collection. Cycles are rare here, so under load a young
-# collection now and then bounds memory; a full one waits for an idle moment.
-YOUNG_MAX: Final = 300_000
 # Blocks behind beyond which this node should not be asked.
 BEHIND_MAX: Final = 3
 log = logging.getLogger("clawpurse.node")
@@ -40,7 +34,6 @@ class Care:
         chain: Chain,
         engine: Engine,
         sync: BlockSync,
-        pool: Mempool,
         peers: PeerPool,
         metrics: Metrics,
         clock: Clock,
@@ -53,7 +46,6 @@ class Care:
         self._chain = chain
         self._engine = engine
         self._sync = sync
-        self._pool = pool
         self._peers = peers
         self._metrics = metrics
         self._clock = clock
@@ -85,14 +77,10 @@ class Care:
 
     async def run(self) -> None:
         """Care until cancelled. Raises `StorageFault` when the disk is all but full."""
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         async with trio.open_nursery() as nursery:
             for task in (
                 self._watch_due,
                 self._watch_disk,
-                self._collect,
                 self._keep_peers_often,
             ):
                 nursery.start_soon(task)
@@ -126,18 +114,6 @@ class Care:
                     "free some space, then clawpurse start",
                 )
             await trio.sleep(DISK_PERIOD_S)
-
-    async def _collect(self) -> None:
-        """Collect garbage when nobody waits; automatic collections made pauses of 40 ms."""
-        while True:
-            height = self._chain.height
-            await trio.sleep(IDLE_S)
-            is_idle = self._chain.height == height and not self._pool.has_ready()
-            made = gc.get_count()[0]
-            if is_idle and made > YOUNG_MAX // 100:
-                gc.collect()
-            elif made > YOUNG_MAX:
-                gc.collect(0)
 
     async def _keep_peers_often(self) -> None:
         while True:

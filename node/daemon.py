@@ -26,6 +26,7 @@ from clawpurse.node.config import NodeConfig, split_address
 from clawpurse.node.files import DiskFiles
 from clawpurse.node.home import NodeHome
 from clawpurse.node.logs import start_logging, stop_logging
+from clawpurse.node.memory import collect_when_idle
 from clawpurse.node.ports import port_error
 from clawpurse.node.signer import FileSigner, set_floor
 from clawpurse.node.verifier import ChildVerifier
@@ -164,6 +165,7 @@ async def _main(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, node)
         await nursery.start(node.run)
+        nursery.start_soon(collect_when_idle, lambda: (node.chain.height, node.pool.has_ready()))
         if on_ready is not None:
             on_ready(_facts(home, config, node))
         await node.ended.wait()
