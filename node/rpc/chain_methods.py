@@ -7,6 +7,7 @@ from typing import Any, Final
 import trio
 from pydantic import Field, model_validator
 
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.errors import Malformed, NotFound
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.rules import time_text
@@ -28,6 +29,7 @@ from clawpurse.node.rpc.values import (
     HexBytes,
     authorities_json,
     certificate_json,
+    double_sign_json,
     header_json,
     hex_of,
     transaction_json,
@@ -107,8 +109,8 @@ class ChainMethods:
                 cost=5,
                 result=dict[str, Any],
                 result_description=(
-                    "header{…}, transactions (ids or objects), certificate{height round "
-                    "blockId signers signatures raw}, receiptsRoot"
+                    "header{…}, transactions (ids or objects), evidence[{…}], certificate{height "
+                    "round blockId signers signatures raw}, receiptsRoot"
                 ),
             ),
             Method(
@@ -196,6 +198,9 @@ class ChainMethods:
         return {
             "header": header_json(view.block.header),
             "transactions": shown,
+            "evidence": [
+                double_sign_json(DoubleSign.unpack(packed)) for packed in view.block.evidence
+            ],
             "certificate": certificate_json(view.certificate),
             "receiptsRoot": hex_of(view.block.header.receipts_root),
         }

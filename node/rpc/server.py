@@ -20,6 +20,7 @@ from clawpurse.node.rpc.asset_methods import AssetMethods
 from clawpurse.node.rpc.chain_methods import ChainMethods
 from clawpurse.node.rpc.consensus_methods import ConsensusMethods
 from clawpurse.node.rpc.draft_methods import DraftMethods
+from clawpurse.node.rpc.evidence_methods import EvidenceMethods
 from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
 from clawpurse.node.rpc.services import Services
@@ -47,6 +48,7 @@ def node_methods(services: Services) -> list[Method]:
         *AssetMethods(services).methods(),
         *MempoolMethods(services).methods(),
         *ConsensusMethods(services).methods(),
+        *EvidenceMethods(services).methods(),
         *NodeMethods(services).methods(),
         *Subscriptions(topics(services)).methods(),
     ]
@@ -118,6 +120,11 @@ def build_metrics_app(
         ("behind_blocks", "Blocks missing here", lambda: sync.progress.behind),
         ("mempool_transactions", "Transactions pooled", lambda: len(pool)),
         ("mempool_bytes", "Bytes of pooled transactions", lambda: pool.status().bytes),
+        (
+            "evidence_pending",
+            "Double signings that wait for a block",
+            lambda: len(services.evidence.pending),
+        ),
         ("intake_waiting", "Waiting to be checked", lambda: services.intake.waiting_count),
         ("ready", "1 when this node can be relied on", lambda: not services.health()),
     ):

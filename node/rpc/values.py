@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 from clawpurse.ledger.address import account_from_text, account_text, authority_text
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.blocks import Header, Receipt
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Malformed
@@ -20,6 +21,7 @@ from clawpurse.ledger.module_api import FieldType, Registry
 from clawpurse.ledger.params import asset_name
 from clawpurse.ledger.rules import sentence, time_text
 from clawpurse.ledger.transactions import TX_BYTES_MAX, Body, Role, Transaction
+from clawpurse.modules.governance.evidence import KIND_NAMES
 
 HEX_PATTERN: Final = "^0x([0-9a-f]{2})*$"
 # In the order of their numbers on the wire.
@@ -107,6 +109,28 @@ def parse_position(cursor: str) -> tuple[int, int]:
 def position_text(position: tuple[int, int]) -> str:
     """Return the cursor of a place."""
     return f"{position[0]}.{position[1]}"
+
+
+def double_sign_json(proof: DoubleSign) -> dict[str, Any]:
+    """Return evidence: who signed which two things, and its bytes."""
+    first, second = (
+        {
+            "validRound": statement.valid_round,
+            "blockId": None if statement.block_id is None else hex_of(statement.block_id),
+            "signature": hex_of(statement.signature),
+        }
+        for statement in (proof.first, proof.second)
+    )
+    return {
+        "authority": authority_text(proof.authority),
+        "publicKey": hex_of(proof.authority),
+        "height": proof.height,
+        "round": proof.round,
+        "kind": KIND_NAMES[proof.kind],
+        "first": first,
+        "second": second,
+        "raw": hex_of(proof.pack()),
+    }
 
 
 def header_json(header: Header) -> dict[str, Any]:
