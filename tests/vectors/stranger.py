@@ -366,3 +366,43 @@ def check_payment(proof: dict[str, Any], genesis_hash: bytes) -> list[Any] | Non
         if msgpack.unpackb(octets(event["leaf"]))[0] != proof["index"]:
             return None
     return receipt
+
+
+# -- §7 light clients
+
+
+def light_verdict(
+    trusted: dict[str, Any] | None, genesis: bytes, block: dict[str, bytes], now_ms: int
+) -> str:
+    """What to say of a light block (four parts, as bytes), by a trusted one; None: by genesis."""
+    opened: list[Any] = msgpack.unpackb(genesis)
+    genesis_hash = blake("claw.genesis", genesis)
+    network = [opened[1], genesis_hash]
+    height, time_ms, known, following, epoch = 0, opened[2], genesis_hash, opened[3], 0
+    if trusted is not None:
+        header: list[Any] = msgpack.unpackb(trusted["header"])
+        height, time_ms, known, epoch = header[4], header[5], block_id(header), header[3]
+        following = msgpack.unpackb(trusted["nextAuthorities"])
+    header = msgpack.unpackb(block["header"])
+    authorities: list[bytes] = msgpack.unpackb(block["authorities"])
+    adjacent = header[4] == height + 1
+    rules = [
+        ("expired", now_ms < time_ms + 14 * 86_400_000),
+        ("network", header[1:3] == network),
+        ("epoch", header[3] == epoch),
+        ("height", header[4] > height),
+        ("time", header[5] > time_ms),
+        ("future", header[5] < now_ms + 10_000),
+        ("authorities", blake("claw.authset", block["authorities"]) == header[15]),
+        ("nextAuthorities", blake("claw.authset", block["nextAuthorities"]) == header[16]),
+        ("parent", not adjacent or header[8] == known),
+        ("succession", not adjacent or authorities == following),
+        ("certificate", certificate_holds(block["certificate"], header, authorities)),
+    ]
+    for reason, holds in rules:
+        if not holds:
+            return f"invalid {reason}"
+    bitmap: bytes = msgpack.unpackb(block["certificate"])[3]
+    signers = [key for at, key in enumerate(authorities) if bitmap[at // 8] >> at % 8 & 1]
+    is_known = 3 * len(set(signers) & set(following)) > len(following)
+    return "success" if adjacent or is_known else "notEnoughTrust"
