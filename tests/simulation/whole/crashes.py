@@ -26,7 +26,7 @@ DECISION, BATCH = "R23.1 decision", "R23.2 batch"
 NEW_LOG, OLD_LOG, ANNOUNCE = "R23.3 new log", "R23.3 old log", "R23.4 announce"
 GENESIS, FIRST_LOG = "start: genesis", "start: first log"
 REPLAY, RESUME, TORN_TAIL = "start: replay", "start: finish a decision", "start: torn tail"
-JOURNAL, JOURNAL_FILE = "journal append", "journal create"
+JOURNAL, JOURNAL_FILE = "journal append", "start: journal"
 
 DURABLE = ("before", "torn", "after")
 #: Steps whose place in the rules shows by the file alone.
@@ -34,6 +34,7 @@ NAMES = {
     "signer slot": WATERMARK,
     "log remove": OLD_LOG,
     "store write": GENESIS,
+    "journal create": JOURNAL_FILE,
 }
 #: How a process can die at each place.
 HOWS: dict[str, tuple[str, ...]] = {
@@ -60,9 +61,15 @@ CRASH_POINTS = tuple(f"{point}: {how}" for point, hows in HOWS.items() for how i
 #: Those that a node passes while it runs; the others belong to its start.
 LIVE = tuple(point for point in HOWS if not point.startswith("start"))
 AT_START = tuple(point for point in HOWS if point.startswith("start"))
-
-#: A message of a process that dies while sending reaches so many of its peers, in percent.
-REACHED = 50
+#: What an interrupted start can be interrupted in again, by how the process ended before.
+LEFT_TO_DO = {
+    f"{INPUTS}: torn": TORN_TAIL,
+    f"{OWN_MESSAGE}: torn": TORN_TAIL,
+    f"{DECISION}: torn": TORN_TAIL,
+    f"{DECISION}: after": RESUME,
+    f"{BATCH}: before": RESUME,
+    f"{BATCH}: torn": RESUME,
+}
 
 
 def wire(
@@ -165,4 +172,3 @@ def _wire_commits(host: Any, medium: Medium) -> None:
 
     host.commit = committing
     host.announce = announcing
-

@@ -21,6 +21,11 @@ from typing import NamedTuple, Protocol
 
 import trio
 
+from clawpurse.ledger.agreement.certificates import PolkaCertificate
+from clawpurse.ledger.agreement.envelope import unpack_message
+from clawpurse.ledger.agreement.messages import Proposal, Vote
+from clawpurse.ledger.agreement.signbytes import Kind
+from clawpurse.node.messages import ConsensusKind
 from clawpurse.p2p.channels import Channel
 from clawpurse.p2p.transport import MemoryNetwork, _Pipe
 
@@ -57,6 +62,8 @@ class Weather:
     repeated: int = 0
     held: int = 0
     held_s: float = 0.5
+    #: Chances from which each (height, round, kind, receiver) draws how much of it is lost.
+    sieve: dict[Kind, tuple[int, ...]] = field(default_factory=dict)
     #: Messages of these channels only; the rest arrive.
     channels: frozenset[Channel] = frozenset(
         (Channel.CONSENSUS, Channel.PROPOSALS, Channel.TRANSACTIONS, Channel.SYNC)
@@ -67,6 +74,7 @@ class Weather:
         fair = Weather()
         self.delay_s, self.extra_s, self.slow = fair.delay_s, {}, {}
         self.lost = self.repeated = self.held = 0
+        self.sieve = {}
 
 
 class Links(MemoryNetwork):
@@ -79,6 +87,7 @@ class Links(MemoryNetwork):
         self.corrupted: dict[tuple[str, str], None] = {}
         self.counts: Counter[str] = Counter()
         self.taps: list[Tap] = []
+        self._holes: dict[tuple[int, int, Kind, str], int] = {}
 
     def _delay(self, source: str, to: str) -> float:
         weather = self.weather
@@ -147,11 +156,28 @@ class Links(MemoryNetwork):
                 else:
                     instead.extend((after_s + more_s, bent) for more_s, bent in found)
             arrivals = instead
+        if self.weather.sieve and message.channel is Channel.CONSENSUS:
+            arrivals = [entry for entry in arrivals if not self._sieved(message, entry[1])]
         for after_s, payload in self._weathered(message.channel, arrivals):
             if after_s:
                 nursery.start_soon(self._later, after_s, payload, late)
             else:
                 await in_time(payload)
+
+    def _sieved(self, message: Message, payload: bytes) -> bool:
+        if message.kind != ConsensusKind.MESSAGE:
+            return False
+        inner = unpack_message(payload)
+        if not isinstance(inner, Vote | Proposal | PolkaCertificate):
+            return False
+        kind = Kind.PROPOSAL if isinstance(inner, Proposal) else inner.kind
+        hole = inner.height, inner.round, kind, message.to
+        if hole not in self._holes:
+            self._holes[hole] = self.chance.choice(self.weather.sieve.get(kind, (0,)))
+        if self.chance.random() * 100 >= self._holes[hole]:
+            return False
+        self.counts["sieved"] += 1
+        return True
 
     def _weathered(
         self, channel: Channel, arrivals: list[tuple[float, bytes]]
@@ -161,7 +187,8 @@ class Links(MemoryNetwork):
         if not rough or channel not in weather.channels:
             return arrivals
         found: list[tuple[float, bytes]] = []
-        for after_s, payload in arrivals:
+        for arrival_s, payload in arrivals:
+            after_s = arrival_s
             if chance.random() * 100 < weather.lost:
                 self.counts["lost"] += 1
                 continue

@@ -63,10 +63,12 @@ class Medium:
         self.wal = MediumFiles(self, "log")
         self.journal = MediumFiles(self, "journal")
         self.signer = MediumFiles(self, "signer")
-        self.sync_s: Callable[[], float] = lambda: 0.0
+        self.sync_s: Callable[[], float] = no_time
         self.broken: str | None = None
         self.lying = False
         self.free_mb = FREE_MB
+        #: Whether this life ever was one on a bad disk.
+        self.harmed = False
         self.dead = False
         self.died = trio.Event()
         #: Called at the moment of death.
@@ -89,10 +91,17 @@ class Medium:
         """The three folders of plain files."""
         return self.wal, self.journal, self.signer
 
-    @property
-    def harmed(self) -> bool:
-        """Whether an operator sees at once that this disk is not well."""
-        return self.broken is not None or self.free_mb < FREE_MB
+    def breaks(self, error: str) -> None:
+        """From now on every write fails."""
+        self.broken, self.harmed = error, True
+
+    def fills_up(self) -> None:
+        """From now on there is hardly any space."""
+        self.free_mb, self.harmed = 1, True
+
+    def mend(self) -> None:
+        """The operator has made room, or put in a new disk with the old content."""
+        self.broken, self.free_mb, self.lying, self.sync_s = None, FREE_MB, False, no_time
 
     # -- death
 
@@ -151,7 +160,8 @@ class Medium:
         assert self.dead
         left = Medium(self.name, self.chance)
         left.disk = self.disk
-        left.free_mb = self.free_mb
+        left.broken, left.free_mb, left.sync_s = self.broken, self.free_mb, self.sync_s
+        left.harmed = self.broken is not None or self.free_mb < FREE_MB
         kept: int | None = None
         if power:
             kept = self.chance.randint(0, len(self.disk._pending))
@@ -184,6 +194,11 @@ class Medium:
     def lane(self) -> MediumLane:
         """A lane for durable steps on this disk."""
         return MediumLane(self)
+
+
+def no_time() -> float:
+    """How long a step takes on a disk that is not simulated to be slow."""
+    return 0.0
 
 
 @dataclass(frozen=True)
@@ -277,9 +292,7 @@ class MediumFiles:
         """Open for appending, cut to a size."""
         data = self.read(name)
         if len(data) != size_bytes:
-            self._change(
-                "cut", _put(name, data[:size_bytes]), lambda _share: _put(name, data)
-            )
+            self._change("cut", _put(name, data[:size_bytes]), lambda _share: _put(name, data))
         return MediumAppendFile(self, name)
 
     def append(self, name: str, data: bytes) -> None:
