@@ -40,6 +40,7 @@ PERSON_TREE_BRANCH: Final = b"claw.tree.branch"
 PERSON_MESSAGE: Final = b"claw.message"
 PERSON_IDEMPOTENCY_KEY: Final = b"claw.idemkey"
 PERSON_DUE: Final = b"claw.due"
+PERSON_PROPOSAL: Final = b"claw.proposal"
 
 
 def hasher(person: bytes) -> Callable[[bytes], bytes]:
@@ -74,6 +75,7 @@ account_hash_of = hasher(PERSON_ACCOUNT)
 message_hash_of = hasher(PERSON_MESSAGE)
 idempotency_hash_of = hasher(PERSON_IDEMPOTENCY_KEY)
 due_hash_of = hasher(PERSON_DUE)
+proposal_hash_of = hasher(PERSON_PROPOSAL)
 _list_hash = hasher(PERSON_LIST)
 _state_list_hash = hasher(PERSON_STATE_LIST)
 

@@ -22,6 +22,7 @@ from clawpurse.ledger.address import (
 )
 from clawpurse.ledger.crypto import genesis_hash_of
 from clawpurse.ledger.errors import Malformed
+from clawpurse.ledger.names import plain_name
 from clawpurse.ledger.params import DECIMALS_MAX, NATIVE_ASSET, Params, asset_name
 from clawpurse.ledger.transactions import CHAIN_ID_CHARS_MAX
 
@@ -32,6 +33,8 @@ AUTHORITIES_MAX: Final = 100
 ASSETS_MAX: Final = 256
 GENESIS_ACCOUNTS_MAX: Final = 2_000_000
 RECOVERY_KEYS_MAX: Final = 32
+# Who may do what from the start: a few administrators, and what they need on the first day.
+GENESIS_ROLES_MAX: Final = 1_024
 ASSET_TITLE_CHARS_MAX: Final = 64
 _COUNT_MAX: Final = GENESIS_ACCOUNTS_MAX
 # The end of the year 9999, the last that RFC 3339 can write.
@@ -44,6 +47,13 @@ class GenesisAsset(NamedTuple):
     name: str
     decimals: int
     title: str
+
+
+class GenesisRole(NamedTuple):
+    """A role that an account of genesis holds from the start."""
+
+    role: str
+    account: bytes
 
 
 class GenesisAccount(NamedTuple):
@@ -59,7 +69,8 @@ class Genesis:
 
     `authorities` are Ed25519 public keys, ascending. `modules` are (name, version) in consensus
     order. `test_network` allows a faucet, never on a network that matters. `recovery_keys` and
-    `recovery_threshold` serve the ceremony after a lost quorum.
+    `recovery_threshold` serve the ceremony after a lost quorum. `roles` are held from the start,
+    ascending by role and account.
     """
 
     chain_id: str
@@ -72,6 +83,7 @@ class Genesis:
     recovery_keys: tuple[bytes, ...] = ()
     recovery_threshold: int = 0
     test_network: bool = False
+    roles: tuple[GenesisRole, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what could not run. Raises `Malformed` naming the field."""
@@ -93,6 +105,13 @@ class Genesis:
         _check_ascending(self.recovery_keys, "genesis.recoveryKeys", RECOVERY_KEYS_MAX)
         keys = len(self.recovery_keys)
         codec.integer(self.recovery_threshold, "genesis.recoveryThreshold", min(1, keys), keys)
+        _check_ascending(self.roles, "genesis.roles", GENESIS_ROLES_MAX)
+        opened = {entry.account for entry in self.accounts}
+        for role, account in self.roles:
+            plain_name(role, "genesis.roles[].role")
+            if account not in opened:
+                problem = f"{account_text(account)} is not among genesis.accounts"
+                raise Malformed("genesis.roles[].account", problem)
 
     def _check_balances(self, supply: dict[str, int]) -> None:
         """Refuse balances in what is no asset, and a supply above what 64 bits hold."""
@@ -122,6 +141,7 @@ class Genesis:
                 self.recovery_keys,
                 self.recovery_threshold,
                 int(self.test_network),
+                self.roles,
             ]
         )
 
@@ -139,7 +159,7 @@ class Genesis:
     def unpack(cls, data: bytes) -> Self:
         """Read canonical genesis bytes. Raises `Malformed` naming the field."""
         wire = codec.unpack(data, size_max=GENESIS_BYTES_MAX, field="genesis", count_max=_COUNT_MAX)
-        codec.array(wire, "genesis", 11)
+        codec.array(wire, "genesis", 12)
         codec.version(wire[0], "genesis.version", (GENESIS_VERSION,))
         return cls(
             codec.ascii_text(wire[1], "genesis.chainId", CHAIN_ID_CHARS_MAX),
@@ -161,6 +181,10 @@ class Genesis:
             _digests(wire[8], "genesis.recoveryKeys", RECOVERY_KEYS_MAX),
             codec.integer(wire[9], "genesis.recoveryThreshold", 0, RECOVERY_KEYS_MAX),
             bool(codec.integer(wire[10], "genesis.testNetwork", 0, 1)),
+            tuple(
+                _role(*codec.array(item, "genesis.roles[]", 2))
+                for item in codec.items(wire[11], "genesis.roles", GENESIS_ROLES_MAX)
+            ),
         )
 
     def to_json(self) -> str:
@@ -182,6 +206,9 @@ class Genesis:
                 }
                 for a in self.accounts
             ],
+            "roles": [
+                {"role": role, "account": account_text(account)} for role, account in self.roles
+            ],
             "modules": [{"name": name, "version": version} for name, version in self.modules],
             "recoveryKeys": ["0x" + key.hex() for key in self.recovery_keys],
             "recoveryThreshold": self.recovery_threshold,
@@ -199,7 +226,7 @@ class Genesis:
             document,
             "genesis",
             "format chainId genesisTimeMs testNetwork authorities parameters assets accounts "
-            "modules recoveryKeys recoveryThreshold",
+            "roles modules recoveryKeys recoveryThreshold",
         )
         codec.version(document.get("format"), "genesis.format", (GENESIS_VERSION,))
         parameters = _object(document.get("parameters", {}), "genesis.parameters")
@@ -231,6 +258,7 @@ class Genesis:
             ),
             codec.integer(document.get("recoveryThreshold", 0), "genesis.recoveryThreshold"),
             _flag(document.get("testNetwork", False), "genesis.testNetwork"),
+            _json_roles(document.get("roles", [])),
         )
 
 
@@ -268,6 +296,13 @@ def _account(account: object, balances: object) -> GenesisAccount:
             )
         )
     return GenesisAccount(codec.digest(account, "genesis.accounts[].account"), tuple(pairs))
+
+
+def _role(role: object, account: object) -> GenesisRole:
+    return GenesisRole(
+        plain_name(role, "genesis.roles[].role"),
+        codec.digest(account, "genesis.roles[].account"),
+    )
 
 
 def _module(name: object, version: object) -> tuple[str, int]:
@@ -348,6 +383,16 @@ def _json_accounts(value: object) -> tuple[GenesisAccount, ...]:
         pairs = sorted((name, _amount(text)) for name, text in balances.items())
         found.append(_account(account, [[name, amount] for name, amount in pairs]))
     return tuple(sorted(found))
+
+
+def _json_roles(value: object) -> tuple[GenesisRole, ...]:
+    field = "genesis.roles[].account"
+    return tuple(
+        sorted(
+            _role(item.get("role"), account_from_text(_text(item.get("account"), field), field))
+            for item in _objects(value, "genesis.roles", "role account")
+        )
+    )
 
 
 def _amount(value: object) -> int:

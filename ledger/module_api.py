@@ -140,6 +140,16 @@ class Verdict(NamedTuple):
 ALLOW: Final = Verdict(VerdictKind.ALLOW)
 
 
+class RoleChange(NamedTuple):
+    """That an account comes to hold a role (`held`), or no longer does; by whom, and why."""
+
+    account: bytes
+    role: str
+    held: bool
+    by: bytes
+    reason: str
+
+
 class Movement(NamedTuple):
     """A transfer that hooks are asked about. Amount in minor units.
 
@@ -237,20 +247,34 @@ class Context(Protocol):
     def change_authorities(self, authorities: AuthoritySet) -> None:
         """Let a set be in force from two heights on (R29); refused if one changes then already."""
 
+    @property
+    def authorities_change(self) -> bool:
+        """Whether this block has changed the authorities already: one change a height."""
+
+    @property
+    def next_params(self) -> Params:
+        """The parameters of the next height: what a change is made of."""
+
     def change_params(self, params: Params) -> None:
         """Let parameters be in force from the next height on."""
 
     def has_role(self, account: bytes, role: str) -> bool:
         """Tell whether an account holds a role."""
 
-    def grant_role(self, account: bytes, role: str) -> None:
-        """Give an account a role, in the name of the sender; it holds it from now on."""
+    def grant_role(self, account: bytes, role: str, by: bytes) -> None:
+        """Give an account a role, in the name of `by`; it holds it from now on.
 
-    def revoke_role(self, account: bytes, role: str) -> None:
-        """Take a role from an account; it no longer holds it from now on."""
+        Every module's `on_role` is told first and may refuse it.
+        """
+
+    def revoke_role(self, account: bytes, role: str, by: bytes, reason: str) -> None:
+        """Take a role from an account, as `grant_role` gives it."""
 
     def set_permission(self, action: str, role: str | None) -> None:
-        """Let only holders of a role perform an action; None lets everybody."""
+        """Let only holders of a role perform an action of this chain; None lets everybody."""
+
+    def attempt(self, deed: Callable[[], None]) -> Refused | None:
+        """Do what may be refused: all of it, or nothing; returns what refused it."""
 
     def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
         """Run the module's `on_due` at the first block at or after `time_ms`; returns its id.
@@ -266,6 +290,7 @@ Handler = Callable[[Context, Sequence[Any]], None]
 TransferHook = Callable[[Context, Movement], Verdict]
 DueHandler = Callable[[Context, Sequence[Wire]], None]
 EvidenceHandler = Callable[[Context, DoubleSign], None]
+RoleHandler = Callable[[Context, RoleChange], None]
 Query = Callable[..., Any]
 
 
@@ -276,7 +301,8 @@ class Module:
     `version` is its state's version, part of genesis. `rules` are its refusals, `events` its
     kinds of event with the names of their data fields. `genesis` writes its first state;
     `on_evidence` records a double sign before the block's transactions; what it refuses makes
-    the block invalid. `invariants` return a problem's description for full checks (`db check`),
+    the block invalid. `on_role` is told of every role that is given or taken, and may refuse
+    it. `invariants` return a problem's description for full checks (`db check`),
     never during blocks.
     """
 
@@ -287,6 +313,7 @@ class Module:
     on_transfer: TransferHook | None = None
     on_due: DueHandler | None = None
     on_evidence: EvidenceHandler | None = None
+    on_role: RoleHandler | None = None
     queries: Mapping[str, Query] = field(default_factory=dict)
     invariants: tuple[Callable[[StateReader], str | None], ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
@@ -315,6 +342,9 @@ class Registry:
             (module.name, module.on_evidence)
             for module in self.modules
             if module.on_evidence is not None
+        )
+        self.role_hooks: Final = tuple(
+            (module.name, module.on_role) for module in self.modules if module.on_role is not None
         )
         rules, events = dict(KERNEL_RULES), dict(KERNEL_EVENTS)
         for module in self.modules:

@@ -163,7 +163,7 @@ def test_every_key_in_state_has_a_row() -> None:
         for record in VECTORS["state"]["records"]
     }
     assert used <= listed
-    assert {("kernel", kind) for kind in "abuidehnps"} <= listed
+    assert {("kernel", kind) for kind in "abuidehnpqrs"} <= listed
 
 
 def test_channels_and_kinds_are_those_of_the_code() -> None:
@@ -235,6 +235,12 @@ def test_a_stranger_founds_the_same_network() -> None:
     assert packed == octets(parameters["bytes"])
     assert stranger.blake("claw.params", packed) == octets(parameters["hash"])
     assert Genesis.from_json(json.dumps(genesis["json"])).hash == octets(genesis["hash"])
+
+
+def test_a_stranger_names_the_same_proposals() -> None:
+    for vote in VECTORS["votes"]:
+        assert stranger.proposal_id(hexed(vote["contents"]), vote["expires"]) == octets(vote["id"])
+    assert [vote["contents"][0] for vote in VECTORS["votes"]] == list(range(1, 9))
 
 
 def hexed(value: Any) -> Any:
@@ -426,9 +432,9 @@ def test_the_state_s_records_are_as_the_document_says() -> None:
     }
     alice, bob = (octets(VECTORS["keys"]["accounts"][n]["publicKey"]) for n in (0, 1))
     account = records["kernel", b"a" + alice]
-    spent = 12_500_000 + 4 * 1_000 + 2 * 50_000
+    spent = 12_500_000 + 6 * 1_000 + 2 * 50_000
     assert account[:4] == [1, alice, 1_000_000_000 - spent, 0]
-    assert account[4] == (3).to_bytes(8, "big")
+    assert account[4] == (5).to_bytes(8, "big")
     assert records["kernel", b"a" + bob][1] != bob, "its key was changed"
     assert records["kernel", b"a" + bob][4] == bytes(40) + (2).to_bytes(8, "big")
     assert records["kernel", b"a" + stranger.fee_account()][1] is None
@@ -442,6 +448,18 @@ def test_the_state_s_records_are_as_the_document_says() -> None:
     assert records["kernel", b"e" + time_ms.to_bytes(8, "big") + alice + hashed] == [1]
     assert records["assets", b"aEUR"] == [1, "EUR", 2, "Euro", None, 0]
     assert records["assets", b"c"] == [2]
+    carol = octets(VECTORS["keys"]["accounts"][2]["publicKey"])
+    assert records["kernel", b"r" + carol + b"cashier"] == [1, 3, alice]
+    assert records["kernel", b"q"] == [1, [["accounts.open", "cashier"]]]
+    assert records["roles", b"h" + carol + b"cashier" + bytes(5)] == [1, 3, 1, alice, ""]
+    assert records["roles", b"s" + carol + b"cashier"] == [1, 1, 0, 0]
+    assert records["roles", b"mcashier" + bytes(5)] == [1, carol]
+    vote = next(one for one in VECTORS["votes"] if one["action"] == "governance.setParameters")
+    voter, proposal = stranger.public_key(octets(VECTORS["authoritySeeds"][0])), octets(vote["id"])
+    found = records["governance", b"p" + proposal]
+    assert found[:4] == [1, hexed(vote["contents"]), vote["expires"], voter]
+    assert found[6:9] == [0, 0, [voter]]
+    assert records["governance", b"o" + bytes(4)] == [1, proposal]
 
 
 def test_a_stranger_reads_what_peers_send() -> None:

@@ -58,6 +58,7 @@ class Books:
         "_permissions_base",
         "_permissions_raw",
         "_raw",
+        "_sitting",
         "overlay",
     )
 
@@ -69,6 +70,7 @@ class Books:
         self._loaded_balances: dict[tuple[bytes, str], Balance] = {}
         self._raw: dict[bytes, bytes] = {}
         self._network: Network | None = None
+        self._sitting: Membership | None = None
         self._permissions: Mapping[str, str] = {}
         self._permissions_raw: bytes | None = None
         self._permissions_base = overlay.base.get(*_PERMISSIONS)
@@ -106,6 +108,20 @@ class Books:
         if data is None:
             raise Bug("this state does not say who its authorities are")
         return Membership.unpack(data)
+
+    @property
+    def sitting(self) -> Membership:
+        """The authorities as of committed state: what this block changes does not judge it.
+
+        A record knows two sets only, so that a change right after another one forgets the set
+        of the block that makes it. Raises `Bug` before genesis.
+        """
+        if self._sitting is None:
+            data = self.overlay.base.get(KERNEL, AUTHORITIES_KEY)
+            if data is None:
+                raise Bug("this state does not say who its authorities are")
+            self._sitting = Membership.unpack(data)
+        return self._sitting
 
     @property
     def permissions(self) -> Mapping[str, str]:

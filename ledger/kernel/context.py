@@ -6,7 +6,7 @@ books. Deposits and fees are outside what hooks judge, so that no policy blocks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from clawpurse.ledger.agreement.authorities import AuthoritySet
@@ -35,6 +35,7 @@ from clawpurse.ledger.module_api import (
     RELEASE,
     Movement,
     Registry,
+    RoleChange,
     Verdict,
     VerdictKind,
 )
@@ -295,7 +296,7 @@ class KernelContext:
     @property
     def authorities(self) -> AuthoritySet:
         """The authorities of this block's height."""
-        return self._books.membership.at(self._env.height)
+        return self._books.sitting.at(self._env.height)
 
     @property
     def next_authorities(self) -> AuthoritySet:
@@ -310,6 +311,19 @@ class KernelContext:
         changed = Membership(membership.at(height - 1), height, authorities)
         self._books.overlay.put(KERNEL, AUTHORITIES_KEY, changed.pack())
 
+    @property
+    def authorities_change(self) -> bool:
+        """Whether this block has changed the authorities already."""
+        return self._books.membership.change_height >= self._env.height + 2
+
+    @property
+    def next_params(self) -> Params:
+        """The parameters of the next height."""
+        data = self._books.overlay.get(KERNEL, PARAMS_KEY)
+        if data is None:
+            raise Bug("this state does not say what its parameters are")
+        return Params.unpack(data)
+
     def change_params(self, params: Params) -> None:
         """Let parameters be in force from the next height on."""
         self._books.overlay.put(KERNEL, PARAMS_KEY, params.pack())
@@ -318,17 +332,25 @@ class KernelContext:
         """Tell whether an account holds a role."""
         return self._books.role(account, role) is not None
 
-    def grant_role(self, account: bytes, role: str) -> None:
+    def grant_role(self, account: bytes, role: str, by: bytes) -> None:
         """Give an account a role."""
-        record = Role(self._env.height, self._scene.sender)
+        self._tell_role(RoleChange(account, role, True, by, ""))
+        record = Role(self._env.height, by)
         self._books.overlay.put(KERNEL, role_key(account, role), record.pack())
 
-    def revoke_role(self, account: bytes, role: str) -> None:
+    def revoke_role(self, account: bytes, role: str, by: bytes, reason: str) -> None:
         """Take a role from an account."""
+        self._tell_role(RoleChange(account, role, False, by, reason))
         self._books.overlay.put(KERNEL, role_key(account, role), None)
+
+    def _tell_role(self, change: RoleChange) -> None:
+        for module, hook in self._registry.role_hooks:
+            hook(KernelContext(self._books, self._registry, self._env, self._scene, module), change)
 
     def set_permission(self, action: str, role: str | None) -> None:
         """Let only holders of a role perform an action."""
+        if action not in self._registry.actions:
+            raise refuse("kernel.action", action)
         permissions = dict(self._books.permissions)
         permissions.pop(action, None)
         if role is not None:
@@ -337,6 +359,19 @@ class KernelContext:
             raise refuse("kernel.permissionsFull", PERMISSIONS_MAX)
         record = pack_permissions(permissions) if permissions else None
         self._books.overlay.put(KERNEL, PERMISSIONS_KEY, record)
+
+    def attempt(self, deed: Callable[[], None]) -> Refused | None:
+        """Do what may be refused: all of it, or nothing."""
+        scene, mark = self._scene, self._books.overlay.mark()
+        before = len(scene.events), scene.held, scene.moved
+        try:
+            deed()
+        except Refused as err:
+            self._books.overlay.rollback(mark)
+            count, scene.held, scene.moved = before
+            del scene.events[count:]
+            return err
+        return None
 
     def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
         """Run the module's `on_due` at the first block at or after `time_ms`."""

@@ -98,8 +98,9 @@ def test_a_registry_is_not_built_of(name: str) -> None:
 
 def test_the_order_of_trees_is_the_registry_s_with_the_kernel_first() -> None:
     registry = build_registry()
-    assert registry.trees == (("kernel", 1), ("accounts", 1), ("assets", 1))
-    assert registry.module_accounts == {module_account("accounts"), module_account("assets")}
+    names = ("accounts", "assets", "roles", "governance")
+    assert registry.trees == (("kernel", 1), *((name, 1) for name in names))
+    assert registry.module_accounts == {module_account(name) for name in names}
 
 
 def test_every_kind_of_event_is_declared_with_its_fields() -> None:

@@ -39,13 +39,16 @@ from clawpurse.ledger.blocks import Header  # noqa: E402
 from clawpurse.ledger.kernel.records import FEE_ACCOUNT, module_account  # noqa: E402
 from clawpurse.ledger.transactions import Transaction, decode_transaction  # noqa: E402
 from clawpurse.ledger.transition import prepare  # noqa: E402
+from clawpurse.modules.governance.actions import OPENINGS  # noqa: E402
+from clawpurse.modules.governance.changes import Change, change_words  # noqa: E402
+from clawpurse.modules.governance.changes import Kind as ChangeKind  # noqa: E402
 from clawpurse.p2p.book import PeerRecord  # noqa: E402
 from clawpurse.p2p.handshake import Handshake, Identity  # noqa: E402
 from clawpurse.p2p.records import RecordCipher, frame_message  # noqa: E402
 from clawpurse.wallet.keys import account_path, derive  # noqa: E402
 from clawpurse.wallet.mnemonic import seed_of  # noqa: E402
 from clawpurse.wallet.proofs import build_payment_proof  # noqa: E402
-from tests.vectors.history import AUTHORITY_SEEDS, PHRASE, Block, History  # noqa: E402
+from tests.vectors.history import AUTHORITY_SEEDS, PHRASE, START_MS, Block, History  # noqa: E402
 
 
 def text(data: bytes) -> str:
@@ -103,7 +106,7 @@ def key_vectors() -> dict[str, Any]:
                 "id": text(module_account(name)),
                 "account": account_text(module_account(name)),
             }
-            for name in ("accounts", "assets")
+            for name in ("accounts", "assets", "roles", "governance")
         ],
     }
 
@@ -281,6 +284,31 @@ def proof_vectors(history: History) -> dict[str, Any]:
     return {"genesisHash": text(history.genesis.hash), "proof": proof}
 
 
+def vote_vectors(history: History) -> list[dict[str, Any]]:
+    """A proposal of every kind: its contents, what it says, its id, the action of its vote."""
+    key, other = history.authorities.keys[0], crypto.public_key_of(bytes([0x31]) * 32)
+    arguments: dict[ChangeKind, tuple[Any, ...]] = {
+        ChangeKind.ADD: (other,),
+        ChangeKind.REMOVE: (key,),
+        ChangeKind.REPLACE: (key, other),
+        ChangeKind.PARAMETERS: ("fee_min=2000,interval_ms=500",),
+        ChangeKind.GRANT: ("admin", history.bob.account),
+        ChangeKind.REVOKE: ("admin", history.alice.account),
+        ChangeKind.AMEND: ("example", 1_000),
+        ChangeKind.CANCEL: ("example",),
+    }
+    return [
+        {
+            "action": OPENINGS[kind].name,
+            "contents": plain(Change(kind, values).to_wire()),
+            "expires": START_MS + 600_000,
+            "says": change_words(Change(kind, values)),
+            "id": text(Change(kind, values).id(START_MS + 600_000)),
+        }
+        for kind, values in arguments.items()
+    ]
+
+
 def peer_vectors(history: History) -> dict[str, Any]:
     """A handshake with fixed keys, the first record, a message's frames, a peer record."""
     seeds = [bytes([number]) * 32 for number in range(0x21, 0x27)]
@@ -346,6 +374,7 @@ def document() -> dict[str, Any]:
             transaction_vector(history, name, transaction)
             for name, transaction in history.transactions.items()
         ],
+        "votes": vote_vectors(history),
         "agreement": agreement_vectors(history),
         "blocks": [block_vector(block) for block in history.blocks],
         "state": state_vectors(history),

@@ -1,4 +1,4 @@
-"""The short history that the golden vectors show: a genesis, three blocks, four authorities."""
+"""The short history that the golden vectors show: a genesis, four blocks, four authorities."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Block as WireBlock
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.crypto import ZERO_HASH, list_root
-from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
+from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset, GenesisRole
 from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.store.kv import Batch
@@ -95,6 +95,7 @@ class History:
             (bytes([7]) * 32, bytes([9]) * 32),
             2,
             True,
+            (GenesisRole("admin", self.alice.account),),
         )
 
     # -- transactions
@@ -182,7 +183,32 @@ class History:
                 sequence=1,
             ),
         )
+        self._govern()
         self._block()
+
+    def _govern(self) -> None:
+        """A block of roles and a vote."""
+        alice, carol = self.alice, self.carol
+        authority = Person(AUTHORITY_SEEDS[0], crypto.public_key_of(AUTHORITY_SEEDS[0]))
+        vote = [authority.account, START_MS + 600_000, "fee_min=2000,interval_ms=500"]
+        self._block(
+            self._tx(
+                "roles given and asked for by an administrator",
+                alice,
+                (
+                    RawAction("roles.grant", ["cashier", carol.account]),
+                    RawAction("roles.setPermission", ["accounts.open", "cashier"]),
+                ),
+                sequence=3,
+            ),
+            self._tx(
+                "vote of an authority, paid for by another account",
+                alice,
+                (RawAction("governance.setParameters", vote),),
+                (authority, Role.APPROVER, authority.account),
+                sequence=4,
+            ),
+        )
 
     # -- blocks
 

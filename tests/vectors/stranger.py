@@ -136,8 +136,17 @@ def genesis_bytes(document: dict[str, Any], id_of: dict[str, bytes]) -> bytes:
             sorted(bytes.fromhex(key[2:]) for key in document["recoveryKeys"]),
             document["recoveryThreshold"],
             int(document["testNetwork"]),
+            sorted([entry["role"], id_of[entry["account"]]] for entry in document["roles"]),
         ]
     )
+
+
+# -- §5 votes
+
+
+def proposal_id(contents: list[Any], expires_ms: int) -> bytes:
+    """The id of a proposal: [kind, argument…] and its expiry."""
+    return blake("claw.proposal", pack([contents, expires_ms]))
 
 
 # -- §4 transactions

@@ -1,0 +1,1 @@
+"""On-chain module: what the authorities decide together, by a quorum of their votes."""
