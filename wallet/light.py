@@ -31,7 +31,6 @@ from clawpurse.ledger.agreement.light import (
     Trusted,
     check_alone,
 )
-from clawpurse.ledger.crypto import genesis_hash_of
 from clawpurse.ledger.errors import Malformed, NotFound, OperatorError
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.modules.kit.web.client import RpcClient
@@ -43,6 +42,7 @@ from clawpurse.wallet.light_compare import (
     Report,
     Standing,
     bisect,
+    fetch_genesis,
 )
 from clawpurse.wallet.light_forks import Fork, ForkedBlock, clash
 from clawpurse.wallet.light_source import AskedSource, NodeSource, Source
@@ -219,7 +219,8 @@ class LightClient:
         if usable:
             newest = usable[-1]
             return Anchors(Trusted.of(newest), newest, tuple(usable[:-1]), None)
-        root = Trusted.at_genesis(self._genesis or await _genesis_of(primary, self._genesis_hash))
+        genesis = self._genesis or await fetch_genesis(primary, self._genesis_hash)
+        root = Trusted.at_genesis(genesis)
         if root.expired(now_ms, self._rules):
             return NotVerified(
                 Cause.EXPIRED,
@@ -450,17 +451,6 @@ def _unwitnessed(target: LightBlock, reports: tuple[Report, ...]) -> NotVerified
         "name another --witness",
         reports,
     )
-
-
-async def _genesis_of(source: AskedSource, genesis_hash: bytes) -> Genesis:
-    """Fetch the genesis; it is whoever's, but has the hash that is trusted."""
-    packed = await source.genesis()
-    if genesis_hash_of(packed) != genesis_hash:
-        raise BadAnswer(f"{source.url} is of another network, or the genesis hash is wrong")
-    try:
-        return Genesis.unpack(packed)
-    except Malformed as err:
-        raise BadAnswer(f"{source.url} gives a genesis that is none: {err}") from err
 
 
 async def follow_chain(

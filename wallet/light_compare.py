@@ -20,7 +20,9 @@ from clawpurse.ledger.agreement.light import (
     Trusted,
     verify,
 )
-from clawpurse.ledger.errors import NotFound, OperatorError
+from clawpurse.ledger.crypto import genesis_hash_of
+from clawpurse.ledger.errors import Malformed, NotFound, OperatorError
+from clawpurse.ledger.genesis import Genesis
 from clawpurse.modules.kit.web.errors import BadAnswer, Unreachable
 from clawpurse.wallet.light_forks import Fork, ForkedBlock, clash
 from clawpurse.wallet.light_source import AskedSource
@@ -81,6 +83,17 @@ async def bisect(
     return machine.trace if machine.failure is None else machine.failure
 
 
+async def fetch_genesis(source: AskedSource, genesis_hash: bytes) -> Genesis:
+    """Fetch the genesis of a hash, from whoever has it. Raises `Unreachable` or `BadAnswer`."""
+    packed = await source.genesis()
+    if genesis_hash_of(packed) != genesis_hash:
+        raise BadAnswer(f"{source.url} is of another network, or the genesis hash is wrong")
+    try:
+        return Genesis.unpack(packed)
+    except Malformed as err:
+        raise BadAnswer(f"{source.url} gives a genesis that is none: {err}") from err
+
+
 @dataclass(frozen=True)
 class Comparison:
     """The primary's chain as verified in one run: `trace` leads from the root to `target`."""
@@ -132,10 +145,10 @@ class Comparison:
         bare = clash(ForkedBlock(self.primary.url, ours[-1]), ForkedBlock(witness.url, theirs))
         try:
             common, (own, other) = await self._last_common(witness, ours)
+            common = common or await self._genesis()
             if common is None:
                 sides = ForkedBlock(self.primary.url, own), ForkedBlock(witness.url, other)
-                bare = clash(*sides) or bare
-                return bare or _unproven(witness, other, "It is of another chain.")
+                return clash(*sides) or bare or _unproven(witness, other, "It is of another chain.")
             shown = await bisect(witness, common, other, self.now_ms, self.rules)
         except (Unreachable, BadAnswer, NotFound, OperatorError) as err:
             return bare or _unproven(witness, theirs, f"It did not show how it came to it: {err}")
@@ -157,6 +170,15 @@ class Comparison:
                 return common, (own, other)
             common = Trusted.of(own)
         raise BadAnswer(f"{witness.url} has another block {ours[-1].height} and has it not")
+
+    async def _genesis(self) -> Trusted | None:
+        """Return genesis, which both sides have in common if nothing else, while it is trusted."""
+        try:
+            genesis = await fetch_genesis(self.primary, self.anchors.root.domain.genesis_hash)
+        except (Unreachable, BadAnswer):
+            return None
+        trusted = Trusted.at_genesis(genesis)
+        return None if trusted.expired(self.now_ms, self.rules) else trusted
 
     async def _first_difference(
         self, witness: AskedSource, coarse: Fork, common: Trusted
