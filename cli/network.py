@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from clawpurse.ledger.address import account_text
+from clawpurse.ledger.address import account_text, authority_text
 from clawpurse.ledger.agreement.authorities import AUTHORITIES_MAX
 from clawpurse.ledger.crypto import public_key_of
 from clawpurse.ledger.errors import OperatorError
@@ -214,6 +214,10 @@ def _write_configs(homes: list[NodeHome], base_port: int) -> None:
     addresses = [
         f"{node_id}@127.0.0.1:{port.p2p}" for node_id, port in zip(ids, ports, strict=True)
     ]
+    names = tuple(
+        f"{home.root.name}={authority_text(public_key_of(home.read_seed(home.authority_key)))}"
+        for home in homes
+    )
     for index, home in enumerate(homes):
         values = {
             "name": home.root.name,
@@ -222,6 +226,7 @@ def _write_configs(homes: list[NodeHome], base_port: int) -> None:
             "metrics_listen": f"127.0.0.1:{ports[index].metrics}",
             "peers": tuple(addresses[:index] + addresses[index + 1 :]),
             "authority": True,
+            "authority_names": names,
         }
         replace_private(home.config, config_text(values).encode())
 

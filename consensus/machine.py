@@ -26,6 +26,7 @@ from clawpurse.consensus.effects import (
     Halt,
     Rejected,
     RequestBlock,
+    ScheduleTimeout,
     Sign,
     Validate,
 )
@@ -195,6 +196,11 @@ class Machine:
         """Whether the height waits for its interval or for work (R19)."""
         at = self._current
         return at is not None and (at.step is Step.START or at.idle)
+
+    @property
+    def timers(self) -> tuple[ScheduleTimeout, ...]:
+        """The timers that still matter; others that were asked for do nothing when they elapse."""
+        return () if self._current is None else tuple(self._current.timers.values())
 
     @property
     def halt(self) -> Halt | None:

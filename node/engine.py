@@ -185,9 +185,11 @@ class Engine:
     def timers(self) -> list[tuple[TimeoutElapsed, int]]:
         """Return what is timed and in how many ms it elapses, the soonest first."""
         now_s = trio.current_time()
+        armed = {TimeoutElapsed(t.kind, t.height, t.round) for t in self.machine.timers}
         return [
             (event, max(0, round((when_s - now_s) * 1000)))
             for when_s, _, event in sorted(self._timers)
+            if event in armed
         ]
 
     # -- start-up

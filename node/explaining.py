@@ -143,6 +143,15 @@ class Explainer:
             if is_ is not Standing.UNKNOWN
         }
 
+    def signs(self) -> bool:
+        """Tell whether this node signs now."""
+        return self.signing().kind == "signs"
+
+    def skew_seconds(self) -> dict[str, float]:
+        """Return this node's clock minus the others' in seconds; empty while unknown."""
+        skew_ms = self.facts().skew_ms
+        return {} if skew_ms is None else {"": skew_ms / 1000}
+
     def _authorities(
         self, authorities: AuthoritySet, own_key: bytes | None, place: Place, now_s: float
     ) -> tuple[AuthorityFacts, ...]:
@@ -177,7 +186,9 @@ class Explainer:
         if own_key is None:
             return SigningFacts("follower")
         if own_key not in self._chain.authorities:
-            return SigningFacts("outside", "its key is no authority of this height")
+            return SigningFacts(
+                "outside", "its key is no authority of this height", "clawpurse authority show"
+            )
         if self._engine.may_sign:
             return SigningFacts()
         return SigningFacts(

@@ -392,7 +392,7 @@ def _not_signing(facts: Facts, missing: tuple[Missing, ...], have: int) -> Itera
         False,
         f"This node does not sign: {facts.signing.why}.{others}",
         "signing",
-        facts.signing.command,
+        facts.signing.command or ("" if facts.signing.passing else "clawpurse doctor"),
         facts.signing.hint or ("It goes on by itself." if facts.signing.passing else ""),
     )
 

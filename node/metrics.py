@@ -6,12 +6,14 @@ so that nothing is counted twice. `LoopLag` measures how late the event loop wak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from clawpurse.ledger.blocks import Receipt
 from clawpurse.ledger.errors import Code
@@ -24,6 +26,29 @@ CALL_BUCKETS_S: Final = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
 # Seen by this node's own consensus, heard of from peers, final, too old, no room, forged.
 EVIDENCE_STATES: Final = ("found", "heard", "committed", "expired", "dropped", "refused")
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
+
+
+class _Samples(Collector):
+    """A gauge whose samples come and go."""
+
+    def __init__(
+        self, name: str, meaning: str, label: str | None, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._labels = () if label is None else (label,)
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        """Name it without reading."""
+        return [GaugeMetricFamily(self._name, self._meaning, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """Read what there is now."""
+        family = GaugeMetricFamily(self._name, self._meaning, labels=self._labels)
+        for value, number in self._read().items():
+            family.add_metric((value,) if self._labels else (), number)
+        yield family
 
 
 class Metrics:
@@ -84,6 +109,16 @@ class Metrics:
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
         """Add a gauge that is read at each scrape."""
         Gauge(name, meaning, registry=self._registry).set_function(read)
+
+    def gauges(
+        self, name: str, meaning: str, label: str | None, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """Add samples that may be absent: `read` gives them by label value at each scrape.
+
+        Without a label there is one sample at most, under any key. What is unknown is left out:
+        a gap is not a zero. The caller bounds the label's values.
+        """
+        self._registry.register(_Samples(name, meaning, label, read))
 
     def observe_call(self, method: str, seconds: float, code: int) -> None:
         """Count one JSON-RPC call; `code` 0 means success."""

@@ -1,4 +1,4 @@
-"""consensus_*: where agreement on the next block stands, and who decides."""
+"""consensus_*: who decides. Where agreement stands is in `explain_methods`."""
 
 from __future__ import annotations
 
@@ -22,47 +22,15 @@ class ConsensusMethods:
         """Return the definitions."""
         return [
             Method(
-                "consensus_getState",
-                "Where agreement on the next block stands",
-                self.state,
-                result=dict[str, Any],
-                result_description=(
-                    "height round step waiting proposer lockedValue lockedRound validValue "
-                    "validRound votes[{round prevotes precommits}] signing evidenceSeen"
-                ),
-            ),
-            Method(
                 "consensus_getAuthorities",
                 "The authorities of the next block, and who signed the newest",
                 self.authorities,
                 result=dict[str, Any],
                 result_description=(
-                    "height hash quorum authorities[{authority publicKey inNewestCertificate}]"
+                    "height hash quorum authorities[{authority publicKey name inNewestCertificate}]"
                 ),
             ),
         ]
-
-    def state(self, _params: NoParams, _context: Context) -> Json:
-        """consensus_getState."""
-        machine = self._services.engine.machine
-        state = machine.state
-        return {
-            "height": state.height,
-            "round": state.round,
-            "step": state.step_name,
-            "waiting": state.waiting,
-            "proposer": None if state.proposer is None else authority_text(state.proposer),
-            "lockedValue": _maybe(state.locked_value),
-            "lockedRound": state.locked_round,
-            "validValue": _maybe(state.valid_value),
-            "validRound": state.valid_round,
-            "votes": [
-                {"round": round_, "prevotes": hex_of(prevotes), "precommits": hex_of(precommits)}
-                for round_, prevotes, precommits in state.votes
-            ],
-            "signing": self._services.engine.may_sign,
-            "evidenceSeen": self._services.engine.evidence_count,
-        }
 
     def authorities(self, _params: NoParams, _context: Context) -> Json:
         """consensus_getAuthorities."""
@@ -80,13 +48,10 @@ class ConsensusMethods:
                 {
                     "authority": authority_text(key),
                     "publicKey": hex_of(key),
+                    "name": self._services.explainer.configured_name(key),
                     # Certificates hold the first quorum only: absence proves nothing.
                     "inNewestCertificate": key in signed,
                 }
                 for key in chain.authorities
             ],
         }
-
-
-def _maybe(value: bytes | None) -> str | None:
-    return None if value is None else hex_of(value)

@@ -6,6 +6,7 @@ import html
 from collections.abc import Callable
 from typing import Final
 
+from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.app import App
 from clawpurse.modules.kit.web.guard import LOCAL_HOSTS, Access, Budgets, RefusalLog, Token
@@ -21,6 +22,7 @@ from clawpurse.node.rpc.chain_methods import ChainMethods
 from clawpurse.node.rpc.consensus_methods import ConsensusMethods
 from clawpurse.node.rpc.draft_methods import DraftMethods
 from clawpurse.node.rpc.evidence_methods import EvidenceMethods
+from clawpurse.node.rpc.explain_methods import ExplainMethods
 from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
 from clawpurse.node.rpc.services import Services
@@ -48,6 +50,7 @@ def node_methods(services: Services) -> list[Method]:
         *AssetMethods(services).methods(),
         *MempoolMethods(services).methods(),
         *ConsensusMethods(services).methods(),
+        *ExplainMethods(services).methods(),
         *EvidenceMethods(services).methods(),
         *NodeMethods(services).methods(),
         *Subscriptions(topics(services)).methods(),
@@ -114,6 +117,7 @@ def build_metrics_app(
 ) -> App:
     """Return the application of the metrics port."""
     pool, sync = services.pool, services.sync
+    engine, explainer = services.engine, services.explainer
     for name, meaning, read in (
         ("height", "Height of the newest final block", lambda: services.chain.height),
         ("peers", "Connected peers", lambda: services.network.count),
@@ -127,8 +131,23 @@ def build_metrics_app(
         ),
         ("intake_waiting", "Waiting to be checked", lambda: services.intake.waiting_count),
         ("ready", "1 when this node can be relied on", lambda: not services.health()),
+        ("signing", "1 when this node signs for its authority", explainer.signs),
+        ("consensus_round", "Round of the height in progress", lambda: engine.machine.round),
+        ("evidence_seen", "Double signing seen since start", lambda: engine.evidence_count),
     ):
         metrics.gauge(f"clawpurse_{name}", meaning, read)
+    metrics.gauges(
+        "clawpurse_authority_silent_seconds",
+        "How long an authority has been missing, 0 while it signs; absent while unknown",
+        "authority",
+        lambda: {authority_text(k): s for k, s in explainer.silent_seconds().items()},
+    )
+    metrics.gauges(
+        "clawpurse_clock_skew_seconds",
+        "This node's clock minus the other authorities', absent while unknown",
+        None,
+        explainer.skew_seconds,
+    )
 
     def exposition(_request: Request) -> Response:
         metrics.tell_refusals(refusals.counts)
