@@ -186,6 +186,8 @@ class Proposing:
         if self._evidence is None:
             return ()
         selected = self._evidence.select(env.height, env.time_ms)
+        if not selected or await self._problem((), env, selected) is None:
+            return selected
         sound: list[DoubleSign] = []
         for proof in selected:
             problem = await self._problem((), env, (*sound, proof))

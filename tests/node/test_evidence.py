@@ -121,7 +121,7 @@ class Bench(ProposingBench):
         try:
             body = await self.build()
         finally:
-            del self.evidence.select  # type: ignore[method-assign]
+            del self.evidence.select
         made = replace(body.block.header, evidence_root=list_root(packed), **header)
         block = Block(made, body.block.parent_certificate, packed, body.block.transactions)
         return await self.verdict(Body(block, body.prepared))
@@ -275,11 +275,11 @@ def test_age_is_measured_by_block_time_alone() -> None:
         assert judge.is_timely(proof, made_ms + 10_000)
         assert not judge.is_timely(proof, made_ms + 10_001)
         bench.hear(proof)
-        assert bench.evidence.pending == (proof,)
+        assert list(bench.evidence.pending) == [proof]
         # The next block is an hour later: too old for it, and then forgotten.
         (body,) = await bench.grow()
         assert body.block.evidence == ()
-        assert bench.evidence.pending == ()
+        assert list(bench.evidence.pending) == []
         assert bench.counts["expired"] == 1
         assert "too old" in await bench.judged(proof)
         bench.hear(proof)
@@ -447,7 +447,7 @@ def test_evidence_of_a_height_that_is_not_here_yet_is_nobody_s_fault() -> None:
         await bench.grow()
         for height in (4, 5, 2**63):
             bench.hear(proof_of(bench, 3, height))
-        assert bench.evidence.pending == ()
+        assert list(bench.evidence.pending) == []
         # Of the height in progress and the next one the set is known.
         for height in (2, 3):
             bench.hear(proof_of(bench, 3, height))

@@ -53,7 +53,7 @@ async def equivocate(lab: Lab, node: Running, who: int, height: int = 0) -> byte
     return crypto.public_key_of(lab.seeds[who - 1])
 
 
-def blocks_with_evidence(node: Running) -> dict[int, Sequence[bytes]]:
+def blocks_with_evidence(node: Running) -> dict[int, tuple[bytes, ...]]:
     found = {}
     for height in range(1, node.height + 1):
         packed = node.node.chain.blocks.block(height)
