@@ -168,9 +168,8 @@ class Lab(NodeWorld):
             for height in range(1, node.height + 1):
                 packed = node.node.chain.blocks.certificate(height)
                 assert packed is not None
-                Certificate.unpack(packed).verify(
-                    self.node_domain(node), node.node.chain.authorities, crypto.verify
-                )
+                deciders = node.node.chain.authorities_at(height)
+                Certificate.unpack(packed).verify(self.node_domain(node), deciders, crypto.verify)
 
     def node_domain(self, node: Running) -> Any:
         return node.node.domain
@@ -179,7 +178,8 @@ class Lab(NodeWorld):
         """The names of the authorities whose precommits a node's certificate holds."""
         packed = node.node.chain.blocks.certificate(height)
         assert packed is not None
-        members = node.node.chain.authorities.signers(Certificate.unpack(packed).signers)
+        deciders = node.node.chain.authorities_at(height)
+        members = deciders.signers(Certificate.unpack(packed).signers)
         assert members is not None
         names = {public_key_of(s): f"authority-{n}" for n, s in enumerate(self.seeds, 1)}
         return {names[key] for key in members}
