@@ -20,7 +20,10 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from clawpurse.ledger import crypto
+from clawpurse.ledger.agreement.authorities import AuthoritySet
+from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.envelope import unpack_message
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.blocks import Event, Header, Receipt
 from clawpurse.ledger.errors import Code
 from clawpurse.ledger.genesis import Genesis
@@ -29,7 +32,13 @@ from clawpurse.ledger.statetree.state_proof import verify_state_proof
 from clawpurse.ledger.transition import prepare
 from clawpurse.modules.kit.web.errors import ERROR_KINDS
 from clawpurse.modules.registry import build_registry
-from clawpurse.node.messages import ConsensusKind, ProposalKind, SyncKind, TransactionKind
+from clawpurse.node.messages import (
+    ConsensusKind,
+    EvidenceKind,
+    ProposalKind,
+    SyncKind,
+    TransactionKind,
+)
 from clawpurse.p2p.channels import Channel
 from tests.ledger.sandbox import ALICE, BOB, Sandbox
 from tests.vectors import generate, stranger
@@ -171,6 +180,7 @@ def test_channels_and_kinds_are_those_of_the_code() -> None:
     kinds: dict[Channel, Any] = {
         Channel.CONSENSUS: ConsensusKind,
         Channel.PROPOSALS: ProposalKind,
+        Channel.EVIDENCE: EvidenceKind,
         Channel.TRANSACTIONS: TransactionKind,
         Channel.SYNC: SyncKind,
     }
@@ -308,7 +318,8 @@ def test_a_stranger_checks_blocks_with_all_they_commit_to(number: int) -> None:
         assert header[8] == octets(VECTORS["genesis"]["hash"]) and header[9] == bytes(32)
         certificate = None
     raws = [octets(raw) for raw in block["transactions"]]
-    packed = [1, octets(block["header"]["bytes"]), certificate, [], raws]
+    evidence = [octets(item) for item in block["evidence"]]
+    packed = [1, octets(block["header"]["bytes"]), certificate, evidence, raws]
     assert stranger.pack(packed) == octets(block["bytes"])
     assert stranger.list_root([stranger.blake("claw.wtxid", raw) for raw in raws]) == header[10]
     for name, place in (("receipts", 11), ("events", 12)):
@@ -376,6 +387,40 @@ def test_a_stranger_signs_and_reads_what_authorities_sign() -> None:
     nil_vote = stranger.vote_sign_bytes(*domain, 2, 1, 0, None)
     assert stranger.signature_holds(key, nil_vote, first[2])
     assert stranger.signature_holds(key, prevote, second[2])
+
+
+def test_a_stranger_verifies_the_evidence_of_a_block_and_finds_it_in_state() -> None:
+    network, chain_id = octets(VECTORS["genesis"]["hash"]), VECTORS["genesis"]["json"]["chainId"]
+    (block,) = [block for block in VECTORS["blocks"] if block["evidence"]]
+    packed = [octets(item) for item in block["evidence"]]
+    assert msgpack.unpackb(octets(block["bytes"]))[3] == packed
+    assert stranger.list_root(packed) == octets(block["header"]["fields"]["evidence_root"])
+    slots = [stranger.evidence_slot(item) for item in packed]
+    assert slots == sorted(set(slots))
+    assert [msgpack.unpackb(item)[0] for item in packed] == [2, 1]
+    keys, domain = authority_keys(), (chain_id, network, 0)
+    records = {
+        octets(record["key"]): msgpack.unpackb(octets(record["value"]))
+        for record in VECTORS["state"]["records"]
+        if record["tree"] == "governance"
+    }
+    assert records[b"E"] == [1, len(packed)]
+    for number, item in enumerate(packed):
+        assert stranger.evidence_convicts(*domain, item, keys)
+        assert not stranger.evidence_convicts(chain_id, network, 1, item, keys)
+        wire = msgpack.unpackb(item)
+        others = [key for key in keys if key != wire[3]]
+        assert not stranger.evidence_convicts(*domain, item, others)
+        unsigned = [wire[5][0], wire[5][1], bytes(64)]
+        for bent in ([*wire[:5], unsigned], [*wire[:4], wire[5], wire[4]]):
+            assert not stranger.evidence_convicts(*domain, stranger.pack(bent), keys)
+        assert records[b"E" + slots[number]] == [1, number]
+        version, height, draft, proof = records[b"e" + number.to_bytes(8, "big")]
+        assert (version, height, proof) == (1, block["header"]["fields"]["height"], item)
+        assert b"p" + draft in records
+        read = DoubleSign.unpack(item)
+        assert read.slot == slots[number]
+        read.verify(Domain(chain_id, network), AuthoritySet(keys), crypto.verify)
 
 
 def test_a_stranger_computes_the_state_root_from_the_records() -> None:

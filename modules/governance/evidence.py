@@ -3,6 +3,9 @@
 Tree `governance`: E‖slot → number of the record · e‖number (8 bytes) → record, in order of
 commitment · E → how many there are. A slot is height 8 ‖ round 4 ‖ kind 1 ‖ authority 32.
 
+Each new record opens a draft to remove its author, unless one is open: authorities judge, code
+never removes anybody.
+
 Records stay for ever. They are few: an authority that signs correctly has none, one that does not
 is removed by vote, and a block takes sixteen. And whoever would let them expire must be sure
 that what expired can never be committed again; a change of `evidence_age_max_ms` breaks that.
@@ -15,10 +18,14 @@ from typing import Final, NamedTuple
 from clawpurse.ledger import codec
 from clawpurse.ledger.agreement.evidence import DOUBLE_SIGN_BYTES_MAX, DoubleSign
 from clawpurse.ledger.agreement.signbytes import Kind
+from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Bug, Code
 from clawpurse.ledger.module_api import Context
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.rules import Rule
+from clawpurse.modules.governance.changes import Change
+from clawpurse.modules.governance.changes import Kind as ChangeKind
+from clawpurse.modules.governance.proposals import open_draft
 
 TREE: Final = "governance"
 RECORD_VERSION: Final = 1
@@ -35,15 +42,19 @@ EVIDENCE_RULES: Final = {
     ),
 }
 EVIDENCE_EVENTS: Final = {
-    "governance.evidence": ("authority", "height", "round", "kind", "number"),
+    "governance.evidence": ("authority", "height", "round", "kind", "number", "draft"),
 }
 
 
 class Recorded(NamedTuple):
-    """A committed record: its place in the list, in which block it was, and the proof itself."""
+    """A committed record: its place in the list, and in which block it was.
+
+    `draft` is the id of the proposal to remove the author, None where none could be opened.
+    """
 
     number: int
     committed_height: int
+    draft: bytes | None
     proof: DoubleSign
 
 
@@ -57,8 +68,8 @@ def record_key(number: int) -> bytes:
     return b"e" + number.to_bytes(8, "big")
 
 
-def record(context: Context, proof: DoubleSign) -> int:
-    """Write down a double sign and say so in an event; return the record's number.
+def on_evidence(context: Context, proof: DoubleSign) -> None:
+    """Write down a double sign, say so in an event, and open the draft to remove its author.
 
     Refuses what is recorded already, whichever two statements it shows this time.
     """
@@ -70,13 +81,15 @@ def record(context: Context, proof: DoubleSign) -> int:
         raise context.refuse("governance.evidenceKnown", _read(0, data).committed_height)
     count = context.get(_COUNT_KEY)
     number = 0 if count is None else _number(count)
-    context.put(_COUNT_KEY, codec.pack([number + 1]))
-    context.put(mark_key(proof.slot), codec.pack([number]))
-    entry = [RECORD_VERSION, context.height, proof.pack()]
+    kind = KIND_NAMES[proof.kind]
+    reason = f"two {kind}s signed for height {proof.height}, round {proof.round}"
+    draft = open_draft(context, Change(ChangeKind.REMOVE, (proof.authority,)), reason)
+    context.put(_COUNT_KEY, codec.pack([RECORD_VERSION, number + 1]))
+    context.put(mark_key(proof.slot), codec.pack([RECORD_VERSION, number]))
+    entry = [RECORD_VERSION, context.height, draft, proof.pack()]
     context.put(record_key(number), codec.pack(entry))
-    position = proof.height, proof.round, KIND_NAMES[proof.kind]
-    context.emit("governance.evidence", (), proof.authority, *position, number)
-    return number
+    facts = proof.authority, proof.height, proof.round, kind, number, draft
+    context.emit("governance.evidence", (), *facts)
 
 
 def get_evidence(reader: StateReader, slot: bytes) -> Recorded | None:
@@ -105,13 +118,19 @@ def _at(reader: StateReader, number: int) -> Recorded:
 
 
 def _read(number: int, data: bytes) -> Recorded:
-    wire = codec.unpack_own(data)
-    if len(wire) != 3 or wire[0] != RECORD_VERSION:
-        raise Bug("a record of evidence has another format than this software writes")
-    packed = codec.binary(wire[2], "evidence.proof", DOUBLE_SIGN_BYTES_MAX)
+    wire = _own(data, 4)
     height = codec.integer(wire[1], "evidence.height")
-    return Recorded(number, height, DoubleSign.unpack(packed))
+    draft = codec.optional_digest(wire[2], "evidence.draft")
+    packed = codec.binary(wire[3], "evidence.proof", DOUBLE_SIGN_BYTES_MAX)
+    return Recorded(number, height, draft, DoubleSign.unpack(packed))
 
 
 def _number(data: bytes) -> int:
-    return codec.integer(codec.unpack_own(data)[0], "evidence.number")
+    return codec.integer(_own(data, 2)[1], "evidence.number")
+
+
+def _own(data: bytes, length: int) -> list[Wire]:
+    wire = codec.unpack_own(data)
+    if len(wire) != length or wire[0] != RECORD_VERSION:
+        raise Bug("a record of evidence has another format than this software writes")
+    return wire

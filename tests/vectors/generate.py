@@ -158,6 +158,7 @@ def block_vector(block: Block) -> dict[str, Any]:
         "header": header_vector(block.block.header),
         "bytes": text(block.block.pack()),
         "transactions": [text(raw) for raw in block.block.transactions],
+        "evidence": [text(packed) for packed in block.block.evidence],
         "transactionsRootLeaves": [text(leaf) for leaf in wtx_ids],
         "receipts": [
             {"fields": plain(receipt), "bytes": text(data)}

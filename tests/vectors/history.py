@@ -1,4 +1,4 @@
-"""The short history that the golden vectors show: a genesis, four blocks, four authorities."""
+"""The short history that the golden vectors show: a genesis, five blocks, four authorities."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
-from clawpurse.ledger.agreement.messages import Vote
+from clawpurse.ledger.agreement.evidence import DoubleSign
+from clawpurse.ledger.agreement.messages import Proposal, Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Block as WireBlock
 from clawpurse.ledger.blocks import Header
@@ -184,13 +185,14 @@ class History:
             ),
         )
         self._govern()
+        self._convict()
         self._block()
 
     def _govern(self) -> None:
         """A block of roles and a vote."""
         alice, carol = self.alice, self.carol
         authority = Person(AUTHORITY_SEEDS[0], crypto.public_key_of(AUTHORITY_SEEDS[0]))
-        vote = [authority.account, START_MS + 600_000, "fee_min=2000,interval_ms=500"]
+        vote: list[Any] = [authority.account, START_MS + 600_000, "fee_min=2000,interval_ms=500"]
         self._block(
             self._tx(
                 "roles given and asked for by an administrator",
@@ -210,14 +212,29 @@ class History:
             ),
         )
 
+    def _convict(self) -> None:
+        """A block with evidence: a prevote for a block and for nil; one block as new and as old."""
+        first, second = self.blocks[0].block.header, self.blocks[1].block.header
+        prevotes = [
+            self.vote(0, Kind.PREVOTE, 1, 0, block_id) for block_id in (first.block_id, None)
+        ]
+        proposer = self.authorities.proposer(2, 3)
+        proposals = []
+        for valid_round in (-1, 2):
+            unsigned = Proposal(3, valid_round, second, proposer)
+            signature = self.sign(proposer, unsigned.sign_bytes(self.domain))
+            proposals.append(unsigned._replace(signature=signature))
+        self._block(evidence=(DoubleSign.of(*prevotes), DoubleSign.of(*proposals)))
+
     # -- blocks
 
-    def _block(self, *raws: bytes) -> None:
+    def _block(self, *raws: bytes, evidence: tuple[DoubleSign, ...] = ()) -> None:
         parent = self.blocks[-1] if self.blocks else None
         height, params = len(self.blocks) + 1, self.genesis.params
         env = BlockEnv(height, START_MS + 1_000 * height, params)
         execution = Execution(self.state_reader, self.registry, env)
-        execution.begin()
+        execution.begin(evidence)
+        packed_evidence = tuple(proof.pack() for proof in evidence)
         for raw in raws:
             execution.apply(prepare(raw, self.registry))
         result = execution.finish()
@@ -236,7 +253,7 @@ class History:
             transactions_root=list_root([decode_transaction(raw).wtx_id for raw in raws]),
             receipts_root=list_root([receipt.pack() for receipt in result.receipts]),
             events_root=list_root([event.pack() for event in result.events]),
-            evidence_root=list_root(()),
+            evidence_root=list_root(packed_evidence),
             state_root=self.state.state_root,
             authorities_hash=self.authorities.hash,
             next_authorities_hash=self.authorities.hash,
@@ -248,7 +265,7 @@ class History:
             for number, key in self.voters()
         }
         packed = parent.certificate.pack() if parent else None
-        block = WireBlock(header, packed, (), tuple(raws))
+        block = WireBlock(header, packed, packed_evidence, tuple(raws))
         self.blocks.append(Block(block, result, Certificate.of(self.authorities, votes)))
 
     @property

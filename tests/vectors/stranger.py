@@ -229,6 +229,33 @@ def proposal_sign_bytes(
     return domain + struct.pack(">BQIiB32s", 1, height, round_, valid_round, 1, block)
 
 
+def evidence_slot(evidence: bytes) -> bytes:
+    """What evidence is about: the order of a block's evidence, and part of its state key."""
+    kind, height, round_, authority = msgpack.unpackb(evidence)[:4]
+    return struct.pack(">QIB", height, round_, kind) + bytes(authority)
+
+
+def evidence_convicts(
+    chain_id: str, genesis_hash: bytes, epoch: int, evidence: bytes, authorities: list[bytes]
+) -> bool:
+    """Whether one of `authorities` (the set of its height) signed two things for one position."""
+    kind, height, round_, authority, *statements = msgpack.unpackb(evidence)
+    if len(statements) != 2 or authority not in authorities:
+        return False
+    domain, places = (chain_id, genesis_hash, epoch), []
+    for valid_round, block, signature in statements:
+        if kind == 1:
+            signed = proposal_sign_bytes(*domain, height, round_, valid_round, block)
+        else:
+            signed = vote_sign_bytes(*domain, kind, height, round_, block)
+            if valid_round != -1:
+                return False
+        if not signature_holds(authority, signed, signature):
+            return False
+        places.append((valid_round, block is not None, block or b""))
+    return places[0] < places[1]
+
+
 def certificate_holds(certificate: bytes, header: list[Any], authorities: list[bytes]) -> bool:
     """Whether a quorum of `authorities` precommitted the block of this header."""
     height, round_, block, bitmap, signatures = msgpack.unpackb(certificate)
