@@ -1,10 +1,10 @@
-"""`clawpurse status`, `consensus state` and the short form `validators`."""
+"""`clawpurse status` and the short form `validators`."""
 
 from __future__ import annotations
 
 import click
 
-from clawpurse.cli.framework import Command, Group, node_options
+from clawpurse.cli.framework import Command, node_options
 from clawpurse.cli.session import Session
 
 
@@ -32,20 +32,3 @@ def validators(session: Session) -> None:
     from clawpurse.cli import status as work
 
     work.authorities(session)
-
-
-consensus = Group(
-    "consensus",
-    help="How deciding goes.",
-    examples=("clawpurse consensus state", "clawpurse consensus state --json"),
-)
-
-
-@consensus.command("state", examples=("clawpurse consensus state",))
-@node_options
-@click.pass_obj
-def consensus_state(session: Session) -> None:
-    """Show where agreement on the next block stands, as this node sees it."""
-    from clawpurse.cli import status as work
-
-    work.consensus_state(session)

@@ -12,11 +12,11 @@ from clawpurse.cli.failures import Exit, UsageFault
 from clawpurse.cli.output import FAILED, OK
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
-from clawpurse.cli.status import age_text
 from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.agreement.light import Trusted
 from clawpurse.ledger.genesis import GENESIS_BYTES_MAX, Genesis
 from clawpurse.ledger.rules import time_text
+from clawpurse.node.explanation import age_text
 from clawpurse.wallet.durable import read_private
 from clawpurse.wallet.home import check_rpc_url
 from clawpurse.wallet.light import (

@@ -44,7 +44,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "doctor": Entry("cmd_doctor", "doctor", "look for what is wrong, and say what mends it"),
         "genesis": Entry("cmd_genesis", "genesis", "found a network: create, add, verify"),
         "authority": Entry("cmd_authority", "authority", "who decides blocks, and with which keys"),
-        "consensus": Entry("cmd_status", "consensus", "how deciding goes"),
+        "consensus": Entry("cmd_consensus", "consensus", "how deciding goes"),
         "validators": Entry("cmd_status", "validators", "who decides blocks (authority show)"),
         "db": Entry("cmd_db", "db", "check what is on disk"),
     },

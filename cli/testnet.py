@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from clawpurse.cli import prompts
+from clawpurse.cli.consensus import OWN_STATES, best_of, opening
 from clawpurse.cli.network import (
     AUTHORITIES_DEFAULT,
     BASE_PORT_DEFAULT,
@@ -18,7 +19,7 @@ from clawpurse.cli.network import (
     open_network,
 )
 from clawpurse.cli.output import OK
-from clawpurse.cli.processes import NodeState, probe_all, stop_all
+from clawpurse.cli.processes import NodeState, ask, probe_all, stop_all
 from clawpurse.cli.session import Session, now_ms, shown
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import OperatorError
@@ -46,13 +47,17 @@ def status(session: Session, given: Path | None) -> None:
     """Show every node."""
     network = open_network(folder_of(session, given))
     states = trio.run(probe_all, network.homes)
+    explained = trio.run(_explanations, states)
+    explanation = best_of(list(explained.values()))
     if session.json_mode:
-        session.out.emit(document(network, states))
+        session.out.emit({**document(network, states), "explanation": explanation})
         return
     ready = sum(state.state == "ready" for state in states)
     heights = [state.height for state in states if state.height is not None]
     tip = f", block {max(heights)}" if heights else ""
     out = session.out
+    if explanation is not None:
+        out.line(opening(out, explanation))
     out.line(f"{network.chain_id}: {ready} of {network.authorities} nodes ready{tip}.")
     out.line()
     out.table(
@@ -71,10 +76,28 @@ def status(session: Session, given: Path | None) -> None:
         ],
     )
     for state in states:
-        if state.problems:
+        said = explained.get(state.config.name)
+        if said is not None and said is not explanation and said["state"] in OWN_STATES:
+            out.note(f"{state.config.name}: {said['sentence']}")
+        elif state.problems:
             out.note(f"{state.config.name}: {'; '.join(state.problems)}")
     if ready < network.authorities:
         out.note(f"Next: clawpurse testnet start{_home_option(session, network)}")
+
+
+async def _explanations(states: Sequence[NodeState]) -> dict[str, Any]:
+    """Ask every node that runs what it waits for; the answers are in the order of the nodes."""
+    found: dict[str, Any] = {}
+
+    async def one(state: NodeState) -> None:
+        found[state.config.name] = await ask(state.rpc, "consensus_explain")
+
+    async with trio.open_nursery() as nursery:
+        for state in states:
+            if state.pid is not None:
+                nursery.start_soon(one, state)
+    names = [state.config.name for state in states if found.get(state.config.name) is not None]
+    return {name: found[name] for name in names}
 
 
 def stop(session: Session, given: Path | None) -> None:

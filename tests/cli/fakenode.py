@@ -84,6 +84,16 @@ class FakeNode:
     def consensus_getState(self, _params: dict[str, Any]) -> Any:
         return {"height": self.chain.height + 1, "round": 0, "signing": True}
 
+    def consensus_explain(self, _params: dict[str, Any]) -> Any:
+        return {
+            "state": "idle",
+            "ok": True,
+            "sentence": "Ready. No block yet: the first payment makes one.",
+            "also": [],
+            "command": None,
+            "hint": None,
+        }
+
     def mempool_getStatus(self, _params: dict[str, Any]) -> Any:
         return {"transactions": 2, "gaps": 1}
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from clawpurse.cli.status import age_text, headline
 from clawpurse.cli.watching import Reading
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.transactions import Role
@@ -17,64 +16,6 @@ from clawpurse.wallet.keystore import Keystore
 from tests.cli.conftest import Cli
 from tests.cli.fakenode import FakeNode
 from tests.wallet.smallchain import REGISTRY, START_MS
-
-CHAIN: dict[str, Any] = {
-    "height": 10,
-    "behind": 0,
-    "syncing": False,
-    "authorities": 4,
-    "peers": 3,
-    "timeMs": 1_000_000,
-}
-STATE = {"height": 11, "round": 0}
-
-
-@pytest.mark.parametrize(
-    ("chain", "state", "age_ms", "well", "text"),
-    [
-        ({}, {}, 800, True, "All is well: block 10 is final, 0.8 s old."),
-        ({"height": 0}, {}, 800, True, "Ready. No block yet: the first payment makes one."),
-        ({"syncing": True, "behind": 90}, {}, 0, False, "Syncing 10/100 (90 behind)."),
-        (
-            {"peers": 0},
-            {},
-            0,
-            False,
-            "Alone: no peer is connected, so nothing new arrives here.",
-        ),
-        (
-            {"peers": 0, "authorities": 1},
-            {},
-            12_000,
-            True,
-            "All is well: block 10 is final, 12 s old.",
-        ),
-        (
-            {},
-            {"round": 7},
-            600_000,
-            False,
-            "No agreement on the next block for 10 min: round 7 of block 11. Payments wait; "
-            "nothing is lost.",
-        ),
-        ({}, {"round": 1}, 2_000, True, "All is well: block 10 is final, 2.0 s old."),
-    ],
-)
-def test_the_sentence_tells_the_truth(
-    chain: dict[str, Any], state: dict[str, Any], age_ms: int, well: bool, text: str
-) -> None:
-    """Whoever reads only the first line must know whether to worry."""
-    assert headline(CHAIN | chain, STATE | state, 1_000_000 + age_ms) == (well, text)
-
-
-@pytest.mark.parametrize(
-    ("ms", "text"),
-    [(-5, "0.0 s"), (840, "0.8 s"), (12_400, "12 s"), (150_000, "2 min"), (119_000, "119 s"),
-     (9_000_000, "2 h"), (200_000_000, "2 d")],
-)  # fmt: skip
-def test_spans_are_read_at_a_glance(ms: int, text: str) -> None:
-    """A clock that differs a little must not show negative ages."""
-    assert age_text(ms) == text
 
 
 def test_the_status_line_is_the_one_of_the_picture() -> None:

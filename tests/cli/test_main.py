@@ -60,7 +60,7 @@ def test_the_promised_commands_are_there() -> None:
         wallet send|wallet balance|wallet history|wallet receive|wallet contacts
         address balance send receive history validators
         tx wait|tx verify|tx decode|tx submit
-        db check|authority show|consensus state
+        db check|authority show|consensus state|consensus explain|consensus evidence
     """
     for line in wanted.strip().splitlines():
         names = line.split("|") if "|" in line else line.split()
