@@ -147,15 +147,22 @@ def _entries(
     if stop is not None and stop <= start:
         return iter(())
     try:
-        native = source.iterator(start=start, stop=stop, reverse=reverse)
+        # plyvel 1.5.1 gives nothing in reverse when the first key that it meets is `start` itself:
+        # so it is not told of it, and the walk ends here.
+        native = source.iterator(start=None if reverse else start, stop=stop, reverse=reverse)
     except (plyvel.Error, RuntimeError) as err:
         raise _fault(path, err) from err
-    return _translated(path, native)
+    return _translated(path, native, start)
 
 
-def _translated(path: str, native: Iterator[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+def _translated(
+    path: str, native: Iterator[tuple[bytes, bytes]], start: bytes
+) -> Iterator[tuple[bytes, bytes]]:
     try:
-        yield from native
+        for entry in native:
+            if entry[0] < start:
+                return
+            yield entry
     except (plyvel.Error, RuntimeError) as err:
         raise _fault(path, err) from err
 

@@ -84,6 +84,21 @@ def test_ranges_include_start_and_exclude_stop(store: KeyValue, reverse: bool) -
     )
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_every_range_holds_what_lies_in_it(store: KeyValue, reverse: bool) -> None:
+    """One database gives nothing, backward, when the first key that it meets is the start: then
+    no authority set is found, and the network ends at its first block.
+    """
+    keys = [b"a", b"b", b"ba", b"c", b"d"]
+    put(store, **{key.decode(): b"" for key in keys})
+    edges = [b"", b"a", b"aa", b"b", b"ba", b"bb", b"c", b"d", b"e"]
+    for start in edges:
+        for stop in (*edges, None):
+            expected = [key for key in keys if start <= key and (stop is None or key < stop)]
+            found = [key for key, _ in store.iterate(start, stop, reverse=reverse)]
+            assert found == (expected[::-1] if reverse else expected), (start, stop)
+
+
 def test_iteration_shows_the_store_as_it_was_when_it_began(store: KeyValue) -> None:
     put(store, a=b"1", b=b"1", c=b"1")
     entries = store.iterate()
