@@ -329,7 +329,7 @@ def test_a_stranger_checks_blocks_with_all_they_commit_to(number: int) -> None:
         for at, path in enumerate(block[f"{name[:-1]}Paths"]):
             nodes = [octets(node) for node in path]
             assert stranger.root_of_path(leaves[at], at, len(leaves), nodes) == header[place]
-    assert header[13] == bytes(32)
+    assert header[13] == stranger.list_root(evidence)
     keys = authority_keys()
     assert header[15] == stranger.blake("claw.authset", stranger.pack(keys)) == header[16]
     assert header[7] == keys[(header[4] - 1 + header[6]) % len(keys)]
