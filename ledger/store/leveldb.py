@@ -152,13 +152,16 @@ def _entries(
         native = source.iterator(start=None if reverse else start, stop=stop, reverse=reverse)
     except (plyvel.Error, RuntimeError) as err:
         raise _fault(path, err) from err
-    return _translated(path, native, start)
+    return _translated(path, native, start if reverse else None)
 
 
 def _translated(
-    path: str, native: Iterator[tuple[bytes, bytes]], start: bytes
+    path: str, native: Iterator[tuple[bytes, bytes]], start: bytes | None
 ) -> Iterator[tuple[bytes, bytes]]:
     try:
+        if start is None:
+            yield from native
+            return
         for entry in native:
             if entry[0] < start:
                 return
