@@ -189,3 +189,13 @@ def test_counts_equal_a_plain_recount(sent: list[tuple[int, bytes | None, int, K
                 count = sum(value in values for values in of_round)
                 assert votes.tally(kind, round_).count(value) == count
                 assert votes.has_quorum(kind, round_, value) == (3 * count > 14)
+
+
+def test_a_far_vote_that_a_certificate_contradicts_convicts_when_its_round_comes() -> None:
+    """Two of one sender met only then; without this its crime would be forgotten."""
+    votes = keeper()
+    votes.add(vote(0, A, round_=5))
+    assert votes.add(vote(0, B, round_=5), proven=True) is None
+    assert votes.advance(3) == []
+    assert votes.advance(4) == [(vote(0, B, round_=5), vote(0, A, round_=5))]
+    assert votes.advance(5) == []

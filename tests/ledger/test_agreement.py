@@ -17,7 +17,13 @@ from clawpurse.ledger.agreement.certificates import (
 )
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.envelope import Message, pack_message, unpack_message
-from clawpurse.ledger.agreement.evidence import DoubleSign
+from clawpurse.ledger.agreement.evidence import (
+    EVIDENCE_PER_BLOCK_MAX,
+    SLOT_BYTES,
+    DoubleSign,
+    double_signs,
+    read_block_evidence,
+)
 from clawpurse.ledger.agreement.messages import Proposal, Vote, kind_of
 from clawpurse.ledger.agreement.signbytes import (
     PROPOSAL_SIGN_BYTES,
@@ -29,7 +35,7 @@ from clawpurse.ledger.agreement.signbytes import (
     proposal_bytes,
     vote_bytes,
 )
-from clawpurse.ledger.errors import Bug, InvalidCertificate, Malformed
+from clawpurse.ledger.errors import Bug, InvalidBlock, InvalidCertificate, Malformed
 from tests.simulation.values import (
     DOMAIN,
     authorities_of,
@@ -423,6 +429,45 @@ class TestDoubleSign:
     def test_a_stranger_cannot_be_convicted(self) -> None:
         with pytest.raises(InvalidCertificate):
             DoubleSign.of(vote(9), vote(9, B)).verify(DOMAIN, authorities_of(4), verify)
+
+    def test_two_certificates_of_one_round_convict_whoever_is_in_both(self) -> None:
+        authorities = authorities_of(4)
+
+        def certificate(block_id: bytes, *signers: int, round_: int = 2) -> Certificate:
+            votes = {key_of(n): vote(n, block_id, round_=round_) for n in signers}
+            return Certificate.of(authorities, votes)
+
+        one, other = certificate(A, 0, 1, 2), certificate(B, 1, 2, 3)
+        found = double_signs(one, other, authorities)
+        assert [proof.authority for proof in found] == sorted((key_of(1), key_of(2)))
+        for proof in found:
+            proof.verify(DOMAIN, authorities, verify)
+        assert double_signs(other, one, authorities) == found
+        assert double_signs(one, one, authorities) == ()
+        # A lock of an earlier round may have been released in between: that convicts nobody.
+        assert double_signs(one, certificate(B, 1, 2, 3, round_=3), authorities) == ()
+
+    def test_a_block_holds_evidence_in_one_order_and_not_too_much_of_it(self) -> None:
+        proofs = sorted(
+            (DoubleSign.of(vote(n, A), vote(n, B)) for n in range(4)), key=lambda p: p.slot
+        )
+        packed = [proof.pack() for proof in proofs]
+        height = proofs[0].height
+        assert read_block_evidence(packed, height) == tuple(proofs)
+        assert read_block_evidence((), 1) == ()
+        for bad in (packed[::-1], packed + packed[-1:], [b"x"], [packed[0], packed[0] + b"x"]):
+            with pytest.raises(InvalidBlock):
+                read_block_evidence(bad, height)
+        with pytest.raises(InvalidBlock, match="after"):
+            read_block_evidence(packed, height - 1)
+        many = [
+            DoubleSign.of(vote(1, A, round_=n), vote(1, B, round_=n)).pack()
+            for n in range(EVIDENCE_PER_BLOCK_MAX + 1)
+        ]
+        assert len(read_block_evidence(many[:-1], height)) == EVIDENCE_PER_BLOCK_MAX
+        with pytest.raises(InvalidBlock, match="allowed"):
+            read_block_evidence(many, height)
+        assert all(len(proof.slot) == SLOT_BYTES for proof in proofs)
 
     @pytest.mark.parametrize(
         "bend",
