@@ -12,8 +12,10 @@ from typing import Final, NamedTuple
 
 import trio
 
+from clawpurse.ledger import amendments
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
+from clawpurse.ledger.amendments import Amendment
 from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.crypto import HASH_BYTES
 from clawpurse.ledger.errors import Bug, NotFound, OperatorError, StorageFault
@@ -36,6 +38,7 @@ from clawpurse.ledger.store.kv import Batch, KeyValue
 from clawpurse.ledger.store.state import StateLimits, StateStore
 from clawpurse.ledger.store.state_update import StateUpdate
 from clawpurse.ledger.transition import ExecutionResult, Prepared, genesis_changes
+from clawpurse.node.amendments import unknown
 from clawpurse.node.workers import Lane
 
 # A block's cost limit allows far fewer; a bound for the reader only.
@@ -44,6 +47,7 @@ EVENTS_PER_BLOCK_MAX: Final = 1_000_000
 TOUCHED_SLICE: Final = 256
 # A full block's view takes about 2 MB.
 VIEWS_KEPT: Final = 8
+_AMENDMENTS: Final = (amendments.TREE, amendments.AMENDMENTS_KEY)
 _TERMS: Final = frozenset(((KERNEL, AUTHORITIES_KEY), (KERNEL, PARAMS_KEY)))
 log = logging.getLogger("clawpurse.chain")
 
@@ -119,6 +123,9 @@ class Chain:
         self._lane = lane
         self._views: dict[int, BlockView] = {}
         self._membership, self._params = _terms(self.reader)
+        #: All that were adopted, in force or not yet; and those that this software performs.
+        self.amendments: tuple[Amendment, ...] = amendments.adopted(self.reader)
+        self.known_amendments: tuple[str, ...] = amendments.KNOWN
 
     @property
     def params(self) -> Params:
@@ -176,6 +183,16 @@ class Chain:
         self._keep_view(height, found)
         return found
 
+    def _amend(self) -> None:
+        """Read the amendments anew, and warn of those that this software does not know."""
+        before, self.amendments = self.amendments, amendments.adopted(self.reader)
+        for item in unknown(self.amendments, self.known_amendments):
+            if item not in before:
+                log.warning(
+                    "an amendment was adopted that this version does not know; the node will stop",
+                    extra={"amendment": item.name, "before_height": item.height},
+                )
+
     def _keep_view(self, height: int, view: BlockView) -> None:
         self._views[height] = view
         while len(self._views) > VIEWS_KEPT:
@@ -216,6 +233,8 @@ class Chain:
             self.state.install(executed.update, header.height)
         if not _TERMS.isdisjoint(executed.result.changes):
             self._membership, self._params = _terms(self.reader)
+        if _AMENDMENTS in executed.result.changes:
+            self._amend()
         view = BlockView(block, packed_certificate, executed.receipts, executed.events)
         self._keep_view(header.height, view)
         self.tip = Tip(header.height, header.block_id, header.time_ms, header, packed_certificate)

@@ -1,4 +1,8 @@
-"""consensus_*: who decides. Where agreement stands is in `explain_methods`."""
+"""consensus_*: who decides, now and next, and by which rules.
+
+Where agreement stands is in `explain_methods`, what the authorities vote on in
+`governance_methods`.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +27,22 @@ class ConsensusMethods:
         return [
             Method(
                 "consensus_getAuthorities",
-                "The authorities of the next block, and who signed the newest",
+                "The authorities of the next block, who signed the newest, and who comes next",
                 self.authorities,
                 result=dict[str, Any],
                 result_description=(
-                    "height hash quorum authorities[{authority publicKey name inNewestCertificate}]"
+                    "height hash quorum authorities[{authority publicKey name "
+                    "inNewestCertificate}] next{height hash quorum authorities[]} "
+                    "change|null{height added[] removed[]}"
+                ),
+            ),
+            Method(
+                "consensus_listAmendments",
+                "Changes of the rules that were adopted, and whether this node knows them",
+                self.amendments,
+                result=dict[str, Any],
+                result_description=(
+                    "amendments[{name activationHeight adoptedHeight active known}] known[] height"
                 ),
             ),
         ]
@@ -53,5 +68,41 @@ class ConsensusMethods:
                     "inNewestCertificate": key in signed,
                 }
                 for key in chain.authorities
+            ],
+            "next": {
+                "height": chain.height + 2,
+                "hash": hex_of(chain.next_authorities.hash),
+                "quorum": chain.next_authorities.quorum_size,
+                "authorities": [authority_text(key) for key in chain.next_authorities],
+            },
+            "change": self._change(),
+        }
+
+    def _change(self) -> Json | None:
+        """Return what changes with the block after the next one, None when nothing does."""
+        now, following = self._services.chain.authorities, self._services.chain.next_authorities
+        if now == following:
+            return None
+        return {
+            "height": self._services.chain.height + 2,
+            "added": [authority_text(key) for key in following if key not in now],
+            "removed": [authority_text(key) for key in now if key not in following],
+        }
+
+    def amendments(self, _params: NoParams, _context: Context) -> Json:
+        """consensus_listAmendments."""
+        chain = self._services.chain
+        return {
+            "height": chain.height,
+            "known": list(chain.known_amendments),
+            "amendments": [
+                {
+                    "name": item.name,
+                    "activationHeight": item.height,
+                    "adoptedHeight": item.adopted,
+                    "active": item.height <= chain.height,
+                    "known": item.name in chain.known_amendments,
+                }
+                for item in chain.amendments
             ],
         }

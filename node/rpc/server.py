@@ -23,8 +23,10 @@ from clawpurse.node.rpc.consensus_methods import ConsensusMethods
 from clawpurse.node.rpc.draft_methods import DraftMethods
 from clawpurse.node.rpc.evidence_methods import EvidenceMethods
 from clawpurse.node.rpc.explain_methods import ExplainMethods
+from clawpurse.node.rpc.governance_methods import GovernanceMethods
 from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
+from clawpurse.node.rpc.role_methods import RoleMethods
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.streams import topics
 from clawpurse.node.rpc.transaction_methods import TransactionMethods
@@ -48,6 +50,8 @@ def node_methods(services: Services) -> list[Method]:
         *DraftMethods(services, transactions).methods(),
         *AccountMethods(services).methods(),
         *AssetMethods(services).methods(),
+        *RoleMethods(services).methods(),
+        *GovernanceMethods(services).methods(),
         *MempoolMethods(services).methods(),
         *ConsensusMethods(services).methods(),
         *ExplainMethods(services).methods(),

@@ -365,7 +365,9 @@ async def test_node_peers_and_health(
     info = await node.call("node_getInfo")
     assert (info["name"], info["isAuthority"], info["signing"]) == ("authority-1", True, True)
     assert info["authority"] == authority_text(world.genesis.authorities[0])
-    assert [one["name"] for one in info["modules"]] == ["kernel", "accounts", "assets"]
+    assert [one["name"] for one in info["modules"]] == [
+        "kernel", "accounts", "assets", "roles", "governance",
+    ]  # fmt: skip
     follower = await world.node("follower", node)
     await until(lambda: follower.node.services.network.count == 1)
     theirs = await follower.call("node_getInfo")
@@ -378,6 +380,7 @@ async def test_node_peers_and_health(
     assert await follower.call("node_getHealth") == {
         "ready": True,
         "problems": [],
+        "alarms": [],
         "height": 0,
         "behind": 0,
         "peers": 1,
@@ -454,9 +457,15 @@ ORDER = {
     "chain_getBlock": "height hash transactions",
     "chain_getLightBlock": "height",
     "chain_getProof": "key module path atHeight",
+    "consensus_getEvidence": "limit cursor",
     "faucet_request": "account",
+    "governance_getProposal": "proposal",
+    "governance_listProposals": "status limit cursor",
     "mempool_getBySender": "account",
     "mempool_getTransactions": "limit cursor",
+    "role_check": "account role atHeight",
+    "role_getHistory": "account role limit cursor",
+    "role_list": "role account limit cursor",
     "sub_subscribe": "topic filter fromCursor",
     "sub_unsubscribe": "id",
     "tx_cancel": "txId",
