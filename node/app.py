@@ -6,14 +6,17 @@ file; `run_node` is the daemon.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 import trio
 
+from clawpurse.consensus.effects import Effect
+from clawpurse.consensus.inputs import Input
 from clawpurse.ledger.agreement.domain import Domain
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.errors import BadSignature, Malformed
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.store.index import locate_transaction
@@ -30,7 +33,10 @@ from clawpurse.node.care import Care
 from clawpurse.node.chain import Chain, Executed, open_chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
+from clawpurse.node.decided import DecidedHeights
 from clawpurse.node.engine import Engine
+from clawpurse.node.evidence import EvidencePool
+from clawpurse.node.evidence_rules import EvidenceRules
 from clawpurse.node.explaining import Explainer
 from clawpurse.node.files import Files
 from clawpurse.node.finality import Finality
@@ -39,7 +45,7 @@ from clawpurse.node.host import ConsensusHost
 from clawpurse.node.intake import Failure, Intake
 from clawpurse.node.journal import Journal
 from clawpurse.node.mempool import Mempool, PoolLimits
-from clawpurse.node.messages import ProposalKind, SyncKind, TransactionKind
+from clawpurse.node.messages import EvidenceKind, ProposalKind, SyncKind, TransactionKind
 from clawpurse.node.metrics import Metrics
 from clawpurse.node.network import ChannelOutbox, ConsensusOutbox, NetworkView, Router
 from clawpurse.node.ports import Listen, Ports
@@ -48,6 +54,7 @@ from clawpurse.node.presence import Presence
 from clawpurse.node.proposing import Proposing
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.signer import Signer
+from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 from clawpurse.node.verifier import Verifier
 from clawpurse.node.votes import VoteGossip
@@ -86,13 +93,13 @@ class Outside:
 
 @dataclass(frozen=True)
 class Keys:
-    """A node's identity: the node key's seed, the signer if it is an authority, admin token.
+    """A node's identity: the node key's seed, a signer per authority key, admin token.
 
     The secrets stay out of its representation, and so out of logs and tracebacks.
     """
 
     node_seed: bytes = field(repr=False)
-    signer: Signer | None
+    signers: Mapping[bytes, Signer]
     admin_token: str = field(repr=False)
 
 
@@ -113,10 +120,10 @@ class Node:
         self.ended: Final = trio.Event()
         self.metrics: Final = Metrics()
         self.domain: Final = Domain(genesis.chain_id, genesis.hash, 0)
-        self.own_key: Final = None if keys.signer is None else keys.signer.public_key
         self.router: Final = Router()
         self.precedence: Final = Precedence()
         self.chain: Final = self._open_chain(genesis)
+        self.signing: Final = Signing(keys.signers, self.chain, self.domain, outside.clock)
         self.pool: Final = Mempool(
             PoolLimits(
                 config.mempool_transactions_max,
@@ -137,8 +144,15 @@ class Node:
         self._build_consensus(keys)
         self._build_intake()
         self.peers: Final = self._build_peers(genesis, keys, pool_config)
-        self.router.attach(self.peers, self.votes, self.bodies, self.gossip, self.sync)
+        self.router.attach(
+            self.peers, self.votes, self.bodies, self.evidence, self.gossip, self.sync
+        )
         self._build_service(keys)
+
+    @property
+    def own_key(self) -> bytes | None:
+        """The key of this node that is an authority now, else the first that it holds."""
+        return self.signing.own_key
 
     def _open_chain(self, genesis: Genesis) -> Chain:
         limits = StateLimits(
@@ -152,19 +166,27 @@ class Node:
         """Host, votes, engine, sync: what makes blocks final."""
         outside, chain, domain = self.outside, self.chain, self.domain
         genesis = chain.genesis
-        proposing = Proposing(chain, self.pool, outside.clock, domain)
+        rules = EvidenceRules(chain, domain)
+        self.evidence = EvidencePool(
+            chain,
+            rules,
+            outside.lanes(),
+            ChannelOutbox[EvidenceKind](self.router, Channel.EVIDENCE),
+            on_work=self._work_waits,
+            count=self.metrics.count_evidence,
+        )
+        proposing = Proposing(chain, self.pool, outside.clock, domain, self.evidence)
         self.host = ConsensusHost(
             chain,
             proposing,
             self.pool,
             self.finality,
             outside.clock,
-            self.own_key,
             self._committed,
             self.precedence,
         )
         self.votes = VoteGossip(
-            chain, self.bodies, domain, outside.clock, ConsensusOutbox(self.router), keys.signer
+            chain, self.bodies, domain, outside.clock, ConsensusOutbox(self.router), self.signing
         )
         wal = Wal(
             outside.wal_files,
@@ -178,16 +200,31 @@ class Node:
             self.host,
             self.bodies,
             wal,
-            keys.signer,
+            self.signing,
             broadcast=self.votes.broadcast,
             on_rejected=self.router.rejected,
         )
+        self.engine.evidence = self.evidence
+        self.host.evidence_waits = self.evidence.waits
         self.presence = Presence(self.engine.machine, domain, self.router.rejected)
-        self.engine.observe = self.presence.stepped
+        self.past = DecidedHeights(
+            chain,
+            rules,
+            domain,
+            self.engine.machine,
+            on_found=self._convicted,
+            on_rejected=self.router.rejected,
+        )
+        proposing.check_decided = self.past.check
+        self.engine.observe = self._stepped
         self.votes.attach(self.engine, self.presence)
         self.bodies.needed = lambda: self.engine.machine.live_blocks
         outbox = ChannelOutbox[SyncKind](self.router, Channel.SYNC)
         self.sync = BlockSync(chain, self.engine, self.bodies, domain, outbox)
+        self.sync.past = self.past
+        self.signing.is_behind = lambda blocks: self.sync.progress.behind > blocks
+        self.signing.changed = self.engine.sign_again
+        self.signing.progress = self.engine.machine
         self.host.knows_decided = self.sync.knows_decided
 
     def _build_intake(self) -> None:
@@ -227,7 +264,8 @@ class Node:
             self.peers,
             self.metrics,
             outside.clock,
-            own_key=self.own_key,
+            signing=self.signing,
+            accused=self.evidence.accuses,
             free_disk_mb=outside.free_disk_mb,
             store_peers=outside.keep_peers,
         )
@@ -249,6 +287,7 @@ class Node:
             engine=self.engine,
             sync=self.sync,
             finality=self.finality,
+            evidence=self.evidence,
             network=NetworkView(self.peers, config.p2p_address[0]),
             clock=outside.clock,
             config=config,
@@ -256,7 +295,7 @@ class Node:
             version=software_version(),
             started_ms=outside.clock.now_ms(),
             faucet=self._build_faucet(genesis) if genesis.test_network else None,
-            own_key=self.own_key,
+            signing=self.signing,
             stop=self.stopped.set,
             health=self.care.problems,
         )
@@ -307,16 +346,17 @@ class Node:
             next_sequence=self.next_sequence,
             submit=submit,
             now_ms=self.outside.clock.now_ms,
-            lanes=self._faucet_lanes(),
+            lanes=self._faucet_lanes,
         )
 
     def _faucet_lanes(self) -> list[int]:
         """Return lanes that no other authority pays from; followers share the upper half."""
         half, authorities = LANE_COUNT // 2, list(self.chain.authorities)
-        if self.own_key not in authorities:
+        own_key = self.own_key
+        if own_key not in authorities:
             first = self.peers.node_id[0]
             return [half + (first + step) % half for step in range(half)]
-        return list(range(authorities.index(self.own_key) % half, half, len(authorities)))
+        return list(range(authorities.index(own_key) % half, half, len(authorities)))
 
     def next_sequence(self, account: bytes, lane: int) -> int:
         """Return the next sequence of a lane, pooled transactions counted."""
@@ -343,7 +383,22 @@ class Node:
         included = [item.transaction.tx_id for item in executed.prepared]
         self.journal.settle([*included, *settled])
         self._heard_certificate()
+        self.evidence.committed(executed.block)
         self.metrics.observe_block(executed.result.receipts)
+
+    def _stepped(self, event: Input | None, peer: bytes | None, out: Sequence[Effect]) -> None:
+        self.presence.stepped(event, peer, out)
+        self.past.stepped(event, peer, out)
+
+    def _work_waits(self) -> None:
+        self.engine.work_available()
+
+    def _convicted(self, proof: DoubleSign) -> None:
+        """A decided height shows a double signing; one of our own key ends this process."""
+        self.evidence.found(proof)
+        accused = self.signing.accused(proof.authority, proof.height)
+        if accused is not None:
+            raise accused
 
     def _heard_certificate(self) -> None:
         """Tell who is in the newest certificate, unless it came by catching up."""
@@ -361,6 +416,7 @@ class Node:
         """Run until `stopped` is set, then stop cleanly. Raises what must end the process."""
         self.explainer.started()
         restored = self.journal.open()
+        self.evidence.load()
         self.engine.open_log()
         try:
             async with trio.open_nursery() as nursery:
@@ -370,8 +426,9 @@ class Node:
                 await nursery.start(self.intake.run)
                 for task in (
                     self.engine.run,
+                    self.evidence.run,
                     self.votes.run,
-                    self.votes.open_gate,
+                    self.signing.run,
                     self.gossip.run,
                     self.sync.run,
                     self.care.run,
@@ -387,6 +444,7 @@ class Node:
             try:
                 with trio.CancelScope(shield=True):
                     await self.journal.close()
+                    await self.evidence.flush()
             finally:
                 # A disk that fails the journal does not keep the rest open.
                 self.engine.close_log()

@@ -14,6 +14,7 @@ from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.engine import Engine
 from clawpurse.node.metrics import Metrics
+from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 from clawpurse.p2p.pool import PeerPool
 
@@ -38,7 +39,8 @@ class Care:
         metrics: Metrics,
         clock: Clock,
         *,
-        own_key: bytes | None,
+        signing: Signing,
+        accused: Callable[[bytes], bool],
         free_disk_mb: Callable[[], int],
         store_peers: Callable[[dict[str, object]], None],
     ) -> None:
@@ -49,7 +51,8 @@ class Care:
         self._peers = peers
         self._metrics = metrics
         self._clock = clock
-        self._own_key = own_key
+        self._signing = signing
+        self._accused = accused
         self._free_disk_mb = free_disk_mb
         self._store_peers = store_peers
         self._low_disk = False
@@ -61,16 +64,16 @@ class Care:
         if progress.behind > BEHIND_MAX:
             found.append(f"syncing {progress.height}/{progress.best} ({progress.behind} behind)")
         authorities = self._chain.authorities
-        own_key = self._own_key
-        is_authority = own_key is not None and own_key in authorities
+        is_authority = self._signing.is_authority
         others_needed = authorities.quorum_size - 1 if is_authority else 1
         connected = len(self._peers.ids())
         if connected < min(others_needed, max(1, len(authorities) - is_authority)) and (
             len(authorities) > 1 or not is_authority
         ):
             found.append(f"{connected} peers, {others_needed} needed")
-        if is_authority and not self._engine.may_sign:
-            found.append("not signing yet: asking peers what this key signed before")
+        found += self._signing.problems()
+        if any(self._accused(key) for key in self._signing.members(authorities)):
+            found.append("its authority key signed twice: clawpurse consensus evidence")
         if self._low_disk:
             found.append(f"less than {2 * self._config.min_free_disk_mb} MB of disk are free")
         return found

@@ -28,7 +28,7 @@ from clawpurse.node.home import NodeHome
 from clawpurse.node.logs import start_logging, stop_logging
 from clawpurse.node.memory import collect_when_idle
 from clawpurse.node.ports import port_error
-from clawpurse.node.signer import FileSigner, set_floor
+from clawpurse.node.signer import FileSigner, Signer, set_floor
 from clawpurse.node.verifier import ChildVerifier
 from clawpurse.node.workers import ThreadLane
 from clawpurse.p2p.address import PeerAddress
@@ -95,21 +95,16 @@ def _limit_process() -> None:
 def _read_keys(
     home: NodeHome, config: NodeConfig, genesis: Genesis, signer_floor: int | None
 ) -> Keys:
-    signer = None
+    signers: dict[bytes, Signer] = {}
     if config.authority:
-        seed = home.read_seed(home.authority_key)
-        public_key = crypto.public_key_of(seed)
-        files = DiskFiles(home.signer)
-        if signer_floor is not None:
-            set_floor(files, genesis.hash, public_key, signer_floor)
-        signer = FileSigner(seed, genesis.hash, files, ThreadLane())
-        if public_key not in genesis.authorities:
-            raise OperatorError(
-                "The authority key of this node is not an authority of this network.",
-                "",
-                "clawpurse config set authority false, or use the right authority.key",
-            )
-    return Keys(home.read_seed(home.node_key), signer, home.read_or_create_token())
+        files, lane = DiskFiles(home.signer), ThreadLane()
+        for path in home.authority_keys or [home.authority_key]:
+            seed = home.read_seed(path)
+            public_key = crypto.public_key_of(seed)
+            if signer_floor is not None:
+                set_floor(files, genesis.hash, public_key, signer_floor)
+            signers[public_key] = FileSigner(seed, genesis.hash, files, lane)
+    return Keys(home.read_seed(home.node_key), signers, home.read_or_create_token())
 
 
 @contextlib.contextmanager

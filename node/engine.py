@@ -46,14 +46,17 @@ from clawpurse.consensus.inputs import (
 from clawpurse.consensus.machine import Machine
 from clawpurse.consensus.timeouts import pause_ms
 from clawpurse.consensus.wal_records import BodyStored, Decided, decode, encode
+from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.envelope import Message
+from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.agreement.messages import SignedMessage, kind_of
 from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.errors import OperatorError
 from clawpurse.node.bodies import Bodies, Body
-from clawpurse.node.signer import DoubleSignRefused, Signer
+from clawpurse.node.signer import DoubleSignRefused, SignerAway
+from clawpurse.node.signing import Signing
 from clawpurse.node.wal import Wal
 
 # Inputs waiting for the loop. Consensus of 100 authorities makes 200 votes a round; beyond this
@@ -62,6 +65,8 @@ INBOX_MAX: Final = 4_096
 # Jobs that wait to be started, which takes one turn of the loop; a height begins a few a round.
 JOBS_MAX: Final = 1_024
 Job = Callable[[], Awaitable[None]]
+# The key under which this node signs a height with this authority set, if any.
+KeyFor = Callable[[int, AuthoritySet], bytes | None]
 Observe = Callable[[Input | None, bytes | None, Sequence[Effect]], None]
 log = logging.getLogger("clawpurse.consensus")
 
@@ -80,10 +85,10 @@ class Chain(Protocol):
     def height(self) -> int:
         """The height of the newest committed block, 0 for genesis."""
 
-    def start_height(self, own_key: bytes | None) -> StartHeight:
+    def start_height(self, key_for: KeyFor) -> StartHeight:
         """Return the terms of the height after the newest committed block."""
 
-    async def build(self, round_: int) -> Body | None:
+    async def build(self, round_: int, proposer: bytes) -> Body | None:
         """Build and execute a block for the next height; None when that is impossible now."""
 
     async def judge(self, body: Body) -> Judgement:
@@ -97,6 +102,30 @@ class Chain(Protocol):
 
     def work_waits(self) -> bool:
         """Tell whether the next block would have something in it."""
+
+
+class Evidence(Protocol):
+    """Keeps what convicts an authority (R27)."""
+
+    def found(self, proof: DoubleSign) -> None:
+        """Take evidence; what is known changes nothing."""
+
+    async def flush(self) -> None:
+        """Have on disk all that was taken. Raises `StorageFault`."""
+
+
+class _Forgetful:
+    """Keeps nothing, until somebody does."""
+
+    def found(self, proof: DoubleSign) -> None:
+        """Only count on the log."""
+        log.error(
+            "an authority signed twice for one position",
+            extra={"authority": proof.authority.hex(), "height": proof.height},
+        )
+
+    async def flush(self) -> None:
+        """There is nothing to write."""
 
 
 def _nobody_observes(_event: Input | None, _peer: bytes | None, _out: Sequence[Effect]) -> None:
@@ -123,7 +152,7 @@ class Engine:
         chain: Chain,
         bodies: Bodies,
         wal: Wal,
-        signer: Signer | None,
+        signing: Signing,
         *,
         broadcast: Callable[[Message], None],
         on_rejected: Callable[[bytes, str], None],
@@ -133,7 +162,7 @@ class Engine:
         self._chain = chain
         self._bodies = bodies
         self._wal = wal
-        self._signer = signer
+        self._signing = signing
         self._broadcast = broadcast
         self._on_rejected = on_rejected
         self._send, self._inbox = trio.open_memory_channel[Delivery](INBOX_MAX)
@@ -142,17 +171,19 @@ class Engine:
         self._unsynced: list[bytes] = []
         self._recovered: list[BodyStored] = []
         self._undone: Decided | None = None
+        self._own_key: bytes | None = None
+        self._signed_before: list[SignedMessage] = []
         self._tasks: list[trio.CancelScope] = []
         self._jobs, self._new_jobs = trio.open_memory_channel[Job](JOBS_MAX)
         self._work_told = 0
         self._height_started_s = 0.0
-        self.may_sign = False
         self.height_changed = trio.Event()
         self.evidence_count = 0
         self.refusal_count = 0
         # Told of each input that the machine has taken, before its effects are performed: who
         # explains consensus listens here. None: only the place may have changed.
         self.observe: Observe = _nobody_observes
+        self.evidence: Evidence = _Forgetful()
 
     # -- what others may do
 
@@ -177,10 +208,17 @@ class Engine:
         if self._work_told != height and self._try_send(Delivery(WorkAvailable(height))):
             self._work_told = height
 
-    async def allow_signing(self) -> None:
-        """Let signatures leave: peers say that nobody else signs under this key (R24)."""
-        self.may_sign = True
-        await self._send.send(Delivery(None))
+    @property
+    def may_sign(self) -> bool:
+        """Whether this node signs the height in progress (R24, R26)."""
+        return self._signing.may_sign
+
+    def sign_again(self) -> None:
+        """Ask again for signatures that could not be had: a key may sign now, or sooner or later.
+
+        A full inbox loses nothing: what is in it is performed, and the next change asks again.
+        """
+        self._try_send(Delivery(None))
 
     def timers(self) -> list[tuple[TimeoutElapsed, int]]:
         """Return what is timed and in how many ms it elapses, the soonest first."""
@@ -197,7 +235,9 @@ class Engine:
     def open_log(self) -> None:
         """Open or begin the log of the next height and replay it (R22, R23). Blocking.
 
-        Raises `OperatorError` when log, chain and signing state contradict each other.
+        A log that is missing or another height's is begun anew; what was voted with the old one
+        is in the signing state, which keeps the key silent there (R26). Raises `OperatorError`
+        for a damaged log.
         """
         wanted = self._chain.height + 1
         newest = self._wal.newest_height()
@@ -206,17 +246,9 @@ class Engine:
             self._replay()
             return
         if newest is None and wanted > 1:
-            self._require_clean_start(
-                wanted,
-                f"The consensus log is missing, the chain is at height {wanted - 1}.",
-                "What this node voted for is lost with it.",
-            )
+            log.warning("the consensus log is missing", extra={"height": wanted})
         elif newest not in (None, wanted - 1):
-            self._require_clean_start(
-                wanted,
-                f"The consensus log is of height {newest}, the chain is at {wanted - 1}.",
-                "One of them was restored or rolled back without the other.",
-            )
+            log.warning("the consensus log is another height's", extra={"height": newest})
         elif newest is not None:
             # The last height's file stays, so that its bodies can be served.
             self._recovered.extend(
@@ -225,23 +257,6 @@ class Engine:
                 if isinstance(event, BodyStored)
             )
         self._wal.create(wanted)
-
-    def _require_clean_start(self, height: int, what: str, why: str) -> None:
-        """Refuse to begin a new log at `height` where votes may be forgotten with the old one.
-
-        A follower has none. An authority goes on when its operator has set a floor, above all
-        that it ever signed: there it has neither votes nor locks to remember.
-        """
-        if self._signer is not None:
-            floor, *place = self._signer.watermark.order
-            if place != [0, 0] or floor < height:
-                raise OperatorError(
-                    what,
-                    why,
-                    "restore data/ as a whole, or start once with --signer-floor HEIGHT above "
-                    "all you ever signed",
-                )
-        log.warning("a new consensus log is begun", extra={"height": height, "why": what})
 
     def close_log(self) -> None:
         """Close the log; nothing is lost by not doing so."""
@@ -257,8 +272,12 @@ class Engine:
                     self._undone = event
                 case _:
                     if isinstance(event, Signed):
-                        self._require_remembered(event)
-                    self.machine.step(event)
+                        self._signed_before.append(event.message)
+                    elif isinstance(event, StartHeight):
+                        self._own_key = event.own_key
+                    for effect in self.machine.step(event):
+                        if isinstance(effect, EvidenceFound):
+                            self.evidence.found(effect.evidence)
         log.info(
             "log replayed",
             extra={
@@ -269,16 +288,15 @@ class Engine:
             },
         )
 
-    def _require_remembered(self, event: Signed) -> None:
-        """The watermark is written before the log, so it can never be behind it."""
-        message = event.message
-        position = (message.height, message.round, int(kind_of(message)))
-        if self._signer is not None and position > self._signer.watermark.order:
-            raise OperatorError(
-                "The signing state is older than the consensus log.",
-                "It was restored or rolled back; signing with it could contradict the log.",
-                f"start once with --signer-floor {message.height + 1}",
-            )
+    async def _recall(self) -> None:
+        """Let signing states and this log tell each other what was signed (R26)."""
+        for message in self._signed_before:
+            await self._signing.signed_before(message)
+        self._signed_before.clear()
+        said = [*self.machine.own_messages]
+        said += [e.message for e in self.machine.outstanding() if isinstance(e, Sign)]
+        known = [message.sign_bytes(self._domain) for message in said]
+        await self._signing.recall(self._chain.height + 1, known)
 
     # -- the loop
 
@@ -292,9 +310,9 @@ class Engine:
                 if delivery.stored is not None:
                     self._unsynced.append(encode(delivery.stored))
                 if delivery.event is None:
-                    if self.may_sign:
-                        signs = [e for e in self.machine.outstanding() if isinstance(e, Sign)]
-                        await self._perform(signs, None)
+                    await self._recall()
+                    signs = [e for e in self.machine.outstanding() if isinstance(e, Sign)]
+                    await self._perform(signs, None)
                     continue
                 effects = self.machine.step(delivery.event)
                 self.observe(delivery.event, delivery.peer, effects)
@@ -302,6 +320,7 @@ class Engine:
 
     async def _resume(self) -> None:
         """Go on where the log ends: restore bodies, finish a decision, redo what is owed."""
+        await self._recall()
         self._bodies.start_height(self._chain.height + 1)
         for stored in self._recovered:
             self._bodies.put(await self._bodies.complete(Block.unpack(stored.block)))
@@ -352,7 +371,11 @@ class Engine:
                     heapq.heappush(self._timers, entry)
                 case CancelTimeouts(height, round_):
                     self._drop_timers(height, round_)
+                case EvidenceFound(evidence):
+                    await self._accuse(evidence)
                 case _:
+                    if isinstance(effect, Halt):
+                        await self.evidence.flush()
                     self._begin(effect, peer)
 
     def _begin(self, effect: Effect, peer: bytes | None) -> None:
@@ -367,18 +390,20 @@ class Engine:
             case Rejected(_, problem):
                 if peer is not None:
                     self._on_rejected(peer, problem)
-            case EvidenceFound(evidence):
-                self.evidence_count += 1
-                log.error(
-                    "an authority signed twice for one position",
-                    extra={"authority": evidence.authority.hex(), "height": evidence.height},
-                )
             case Halt(height, round_, block_id, problem):
                 raise OperatorError(
                     f"Height {height} was decided for a block that this node finds invalid.",
                     f"Block 0x{block_id.hex()} in round {round_}: {problem}.",
                     "clawpurse db check, then compare versions with the other authorities",
                 )
+
+    async def _accuse(self, evidence: DoubleSign) -> None:
+        self.evidence_count += 1
+        self.evidence.found(evidence)
+        accused = self._signing.accused(evidence.authority, evidence.height)
+        if accused is not None:
+            await self.evidence.flush()
+            raise accused
 
     def _spawn(self, job: Callable[..., Awaitable[None]], *args: object) -> None:
         """Run a job beside the loop until the height is over."""
@@ -407,24 +432,32 @@ class Engine:
             await self._wal.append(payloads)
 
     async def _sign(self, message: SignedMessage) -> Signed | SignRefused | None:
-        """Sign under the guard, or refuse; None while signing is not allowed yet (R24).
+        """Sign under the guard, or refuse; None while signing is not possible yet (R24, R25).
 
         A refusal costs one message, never safety; unanswered, the machine would wait with all
         that it wants signed after this one.
         """
-        if self._signer is None or not self.may_sign:
+        refused = SignRefused(kind_of(message), message.height, message.round)
+        signer = self._signing.signer(message.authority)
+        if signer is None:
+            # The log is from when this node had that key.
+            return refused
+        if not self._signing.is_open(message.authority):
             return None
         await self._flush()
         try:
-            signature = await self._signer.sign(message.sign_bytes(self._domain))
+            signature = await signer.sign(message.sign_bytes(self._domain))
         except DoubleSignRefused as err:
             self.refusal_count += 1
             log.warning("the signing guard refused", extra={"why": str(err)})
-            return SignRefused(kind_of(message), message.height, message.round)
+            return refused
+        except SignerAway as err:
+            log.warning("the signer is away", extra={"why": str(err)})
+            return None
         return Signed(message._replace(signature=signature))
 
     async def _build(self, height: int, round_: int) -> None:
-        body = await self._chain.build(round_)
+        body = None if self._own_key is None else await self._chain.build(round_, self._own_key)
         if body is None:
             await self._send.send(Delivery(BlockReady(height, round_, None)))
             return
@@ -457,10 +490,14 @@ class Engine:
         for scope in self._tasks:
             scope.cancel()
         self._tasks.clear()
+        if self.machine.authorities is not None:
+            await self._signing.committed(header, certificate, self.machine.authorities)
         # Kept since it was judged, and whoever voted for it has it too.
         body = await self._bodies.obtain(header.block_id)
         await self._chain.commit(body, certificate)
         self._bodies.start_height(header.height + 1)
+        # Replaying the old log would find it again; the new one does not know of it.
+        await self.evidence.flush()
         await self._wal.roll(header.height + 1)
         await self._chain.announce()
         changed, self.height_changed = self.height_changed, trio.Event()
@@ -468,8 +505,8 @@ class Engine:
         await self._start_height()
 
     async def _start_height(self) -> None:
-        own_key = None if self._signer is None else self._signer.public_key
-        start = self._chain.start_height(own_key)
+        start = self._chain.start_height(self._signing.key_for)
+        self._own_key = start.own_key
         now_s = trio.current_time()
         pause = pause_ms(
             previous_start_ms=int(self._height_started_s * 1000),

@@ -2,6 +2,7 @@
 
 config.toml  genesis.json        what the operator sets, and the network
 node.key  authority.key          0600; authority.key only where this node is an authority
+authority-next.key               0600; while the authority's key is being changed
 admin.token                      0600; who may call admin_* over JSON-RPC
 signer/                          the signing watermark, kept out of backups of data/
 data/                            the chain (LevelDB), consensus logs, journal, address book
@@ -35,6 +36,7 @@ class NodeHome:
         self.genesis: Final = root / "genesis.json"
         self.node_key: Final = root / "node.key"
         self.authority_key: Final = root / "authority.key"
+        self.next_authority_key: Final = root / "authority-next.key"
         self.admin_token: Final = root / "admin.token"
         self.signer: Final = root / "signer"
         self.data: Final = root / "data"
@@ -49,6 +51,11 @@ class NodeHome:
         """Make the folder and its parts, 0700."""
         for folder in (self.root, self.signer, self.data, self.wal, self.journal):
             make_private_directory(folder)
+
+    @property
+    def authority_keys(self) -> list[Path]:
+        """The files of authority keys that are there: the one in force and the next one."""
+        return [path for path in (self.authority_key, self.next_authority_key) if path.exists()]
 
     def read_genesis(self) -> Genesis:
         """Return the network's genesis. Raises `OperatorError`."""

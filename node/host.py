@@ -10,10 +10,11 @@ from clawpurse.consensus.inputs import StartHeight
 from clawpurse.consensus.timeouts import TimeoutParams
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.errors import OperatorError, PeerError, Refused
+from clawpurse.node.amendments import refuse_unknown
 from clawpurse.node.bodies import Body
 from clawpurse.node.chain import Chain, Executed
 from clawpurse.node.clock import Clock
-from clawpurse.node.engine import Judgement
+from clawpurse.node.engine import Judgement, KeyFor
 from clawpurse.node.finality import Finality
 from clawpurse.node.mempool import Head, Mempool
 from clawpurse.node.precedence import Precedence
@@ -30,7 +31,6 @@ class ConsensusHost:
         pool: Mempool,
         finality: Finality,
         clock: Clock,
-        own_key: bytes | None,
         on_committed: Callable[[Executed, list[bytes]], None],
         precedence: Precedence,
     ) -> None:
@@ -39,36 +39,44 @@ class ConsensusHost:
         self._pool = pool
         self._finality = finality
         self._clock = clock
-        self._own_key = own_key
         self._on_committed = on_committed
         self._precedence = precedence
         self._newest: Executed | None = None
         self.commit_count = 0
         # Tells whether a height is decided already; set by the owner of block sync.
         self.knows_decided: Callable[[int], bool] = lambda _height: False
+        # Tells whether evidence waits for a block; set by the owner of its pool.
+        self.evidence_waits: Callable[[], bool] = lambda: False
+        self._refuse_unknown()  # Also where the log would go on in the middle of a height.
+
+    def _refuse_unknown(self) -> None:
+        chain = self._chain
+        refuse_unknown(chain.amendments, chain.known_amendments, chain.height + 1)
 
     @property
     def height(self) -> int:
         """The newest committed height."""
         return self._chain.height
 
-    def start_height(self, own_key: bytes | None) -> StartHeight:
-        """Return the terms of the next height."""
-        height = self._chain.height + 1
+    def start_height(self, key_for: KeyFor) -> StartHeight:
+        """Return the terms of the next height.
+
+        Raises `OperatorError` when an amendment is in force there that is not known here.
+        """
+        self._refuse_unknown()
+        authorities, height = self._chain.authorities, self._chain.height + 1
         return StartHeight(
             height,
-            self._chain.authorities,
+            authorities,
             self._chain.next_authorities,
-            None if self.knows_decided(height) else own_key,
+            None if self.knows_decided(height) else key_for(height, authorities),
             TimeoutParams.of(self._chain.params),
         )
 
-    async def build(self, round_: int) -> Body | None:
-        """Build a block; only authorities are ever asked."""
-        if self._own_key is None:
-            return None
+    async def build(self, round_: int, proposer: bytes) -> Body | None:
+        """Build a block under this node's key of that height."""
         with self._precedence:
-            return await self._proposing.build(round_, self._own_key)
+            return await self._proposing.build(round_, proposer)
 
     async def judge(self, body: Body) -> Judgement:
         """Check and execute a proposed block."""
@@ -122,7 +130,10 @@ class ConsensusHost:
 
     def work_waits(self) -> bool:
         """Tell whether the next block would have something in it."""
-        if self._pool.has_ready():
+        if self._pool.has_ready() or self.evidence_waits():
+            return True
+        # R19: a change of the authorities takes its effect at once, also on an idle chain.
+        if self._chain.next_authorities != self._chain.authorities:
             return True
         due_ms = self._chain.next_due_ms()
         return due_ms is not None and due_ms <= self._clock.now_ms()

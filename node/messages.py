@@ -150,22 +150,27 @@ class Have(NamedTuple):
         )
 
 
-def pack_own_votes(authority: bytes, votes: list[Vote]) -> bytes:
-    """Answer with votes that an authority was seen to sign, the highest positions."""
-    return codec.pack([authority, [vote.pack() for vote in votes[-OWN_VOTES_MAX:]]])
+def pack_own_votes(authority: bytes, is_mine: bool, votes: list[Vote]) -> bytes:
+    """Answer with votes that an authority was seen to sign, the highest positions.
+
+    `is_mine`: this node signs under that key itself, so the asker is a second one.
+    """
+    return codec.pack([authority, is_mine, [vote.pack() for vote in votes[-OWN_VOTES_MAX:]]])
 
 
-def unpack_own_votes(data: bytes) -> tuple[bytes, list[Vote]]:
-    """Read an answer: the authority asked about, and votes, each of which still has to verify.
+def unpack_own_votes(data: bytes) -> tuple[bytes, bool, list[Vote]]:
+    """Read an answer: the authority asked about, whether the peer claims its key, and votes.
 
-    Raises `Malformed`.
+    Each vote still has to verify. Raises `Malformed`.
     """
     size = CONSENSUS_SIZE_MAX[ConsensusKind.OWN_VOTES]
     wire = codec.unpack_typed(data, size_max=size, field="ownVotes")
-    authority, items = codec.array(wire, "ownVotes", 2)
+    authority, is_mine, items = codec.array(wire, "ownVotes", 3)
+    if type(is_mine) is not bool:
+        raise Malformed("ownVotes.isMine", "is not a boolean")
     found = codec.items(items, "ownVotes.votes", OWN_VOTES_MAX)
     votes = [Vote.unpack(codec.binary(item, "ownVotes.votes[]", VOTE_BYTES_MAX)) for item in found]
-    return codec.digest(authority, "ownVotes.authority"), votes
+    return codec.digest(authority, "ownVotes.authority"), is_mine, votes
 
 
 class Compact(NamedTuple):

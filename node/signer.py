@@ -4,6 +4,10 @@ The watermark (the last position signed, its bytes, its signature) is on disk be
 leaves this file. It lies in a preallocated file of two slots, written in turn; a torn write
 damages at most the slot that was being written, whose signature had not left yet, and the
 other still holds the position before.
+
+A watermark may also stand where nothing was signed, to keep a key silent up to there (R26):
+at the last position of a height, which is then sealed; or before a height's first position,
+which says that this state does not know all that its key signed.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import zlib
 from typing import Final, NamedTuple, Protocol
 
 from clawpurse.ledger import codec, crypto
-from clawpurse.ledger.agreement.signbytes import Position, parse
+from clawpurse.ledger.agreement.signbytes import ROUND_MAX, Kind, Position, parse
 from clawpurse.ledger.errors import Bug, ClawPurseError, Malformed, NotFound, OperatorError
 from clawpurse.node.files import Files
 from clawpurse.node.workers import Lane
@@ -21,25 +25,60 @@ SLOT_BYTES: Final = 512
 STATE_VERSION: Final = 1
 
 
+Order = tuple[int, int, int]
+
+
 class DoubleSignRefused(ClawPurseError):
     """The guard refused to sign. Attributes: `asked` and `watermark` as (height, round, kind)."""
 
-    def __init__(self, asked: tuple[int, int, int], watermark: tuple[int, int, int]) -> None:
+    def __init__(self, asked: Order, watermark: Order) -> None:
         super().__init__(f"position {asked} is not above the watermark {watermark}")
         self.asked = asked
         self.watermark = watermark
 
 
+class SignerAway(ClawPurseError):
+    """The signer cannot be asked now. Nothing is lost: the same bytes may be asked for later."""
+
+
 class Watermark(NamedTuple):
-    """What was signed last: `order` is (height, round, kind), all zero before the first."""
+    """What was signed last: `order` is (height, round, kind), all zero before the first.
+
+    `sign_bytes` is empty where nothing was signed at this position: the key was silenced.
+    """
 
     counter: int
-    order: tuple[int, int, int]
+    order: Order
     sign_bytes: bytes
     signature: bytes
 
+    @property
+    def has_gap(self) -> bool:
+        """Whether the key may have signed more than this state knows."""
+        return self.order > (0, 0, 0) and self.order[2] == 0
+
+    def is_silent_at(self, height: int) -> bool:
+        """Tell whether nothing at all will be signed at a height."""
+        return self.order >= sealed(height) or (self.has_gap and self.order[0] > height)
+
+    def forgets(self, order: Order, sign_bytes: bytes) -> bool:
+        """Tell whether these bytes, signed by the key, are not accounted for here."""
+        if order == self.order:
+            return self.sign_bytes not in (b"", sign_bytes)
+        return order > self.order
+
 
 NOTHING_SIGNED: Final = Watermark(0, (0, 0, 0), b"", b"")
+
+
+def sealed(height: int) -> Order:
+    """Return the last position of a height: above it the key signs from the next height on."""
+    return height, ROUND_MAX, int(Kind.PRECOMMIT)
+
+
+def gap_at(height: int) -> Order:
+    """Return the position that says: signed up to `height`, or beyond, by what is not known."""
+    return height + 1, 0, 0
 
 
 class Signer(Protocol):
@@ -53,12 +92,90 @@ class Signer(Protocol):
     def watermark(self) -> Watermark:
         """What was signed last."""
 
+    @property
+    def away(self) -> str:
+        """Why the signer cannot be asked now; empty when it can."""
+
+    @property
+    def refusal_count(self) -> int:
+        """How many requests the guard refused since start."""
+
     async def sign(self, sign_bytes: bytes) -> bytes:
         """Return the signature over canonical sign bytes, watermark on disk first.
 
         The same bytes at the same position get the stored signature again. Raises
-        `DoubleSignRefused`, `Malformed` (not sign bytes of this network) or `StorageFault`.
+        `DoubleSignRefused`, `SignerAway`, `Malformed` (not sign bytes of this network) or
+        `StorageFault`.
         """
+
+    async def raise_to(self, order: Order) -> None:
+        """Never sign at or below a position from now on, durably; one that is lower is no news.
+
+        Raises `SignerAway` or `StorageFault`.
+        """
+
+
+class Guard:
+    """The watermark of one key on one network, in its file: what may be signed, what was.
+
+    Blocking. Whoever signs asks `admit` first and calls `store` before a signature leaves.
+    """
+
+    def __init__(self, genesis_hash: bytes, public_key: bytes, files: Files) -> None:
+        """Open the watermark. Raises `OperatorError` when it is not there or cannot be read."""
+        self.public_key: Final = public_key
+        self._genesis_hash = genesis_hash
+        self._files = files
+        self._name = state_name(genesis_hash, public_key)
+        self._is_durable = True
+        self.refusal_count = 0
+        try:
+            data = files.read(self._name)
+        except NotFound:
+            raise OperatorError(
+                f"The signing state of authority 0x{public_key.hex()[:16]}… is missing.",
+                "Without it this node could sign twice for one position.",
+                "restore it, or start once with --signer-floor HEIGHT above all you ever signed",
+            ) from None
+        self.watermark = _newest(data)
+
+    def admit(self, sign_bytes: bytes) -> Position | None:
+        """Return the position that the watermark rises to, None for the very bytes it holds.
+
+        Raises `DoubleSignRefused` or `Malformed`.
+        """
+        position = parse(sign_bytes)
+        if position.domain.genesis_hash != self._genesis_hash:
+            raise Malformed("signBytes.genesisHash", "is another network's")
+        last = self.watermark
+        if position.order == last.order and sign_bytes == last.sign_bytes:
+            return None
+        if position.order <= last.order:
+            self.refusal_count += 1
+            raise DoubleSignRefused(position.order, last.order)
+        return position
+
+    def store(self, order: Order, sign_bytes: bytes, signature: bytes) -> None:
+        """Raise the watermark, durably. Raises `StorageFault`, the guard then raised all the same.
+
+        The guard moves first: if the write fails half-way, other bytes stay refused.
+        """
+        self.watermark = Watermark(self.watermark.counter + 1, order, sign_bytes, signature)
+        self._is_durable = False
+        self.settle()
+
+    def settle(self) -> None:
+        """Write again what a failed write left undone, before what it guards may leave."""
+        if not self._is_durable:
+            _write(self._files, self._name, self.watermark)
+            self._is_durable = True
+
+    def raise_to(self, order: Order) -> None:
+        """See `Signer.raise_to`."""
+        if order > self.watermark.order:
+            self.store(order, b"", b"")
+        else:
+            self.settle()
 
 
 class FileSigner:
@@ -67,63 +184,46 @@ class FileSigner:
     def __init__(self, seed: bytes, genesis_hash: bytes, files: Files, lane: Lane) -> None:
         """Open the watermark of (network, key). Raises `OperatorError` when it is not there."""
         self._seed = seed
-        self._public_key = crypto.public_key_of(seed)
-        self._genesis_hash = genesis_hash
-        self._files = files
         self._lane = lane
-        self._name = state_name(genesis_hash, self._public_key)
-        self._is_durable = True
-        self.refusal_count = 0
-        try:
-            data = files.read(self._name)
-        except NotFound:
-            raise OperatorError(
-                f"The signing state of authority 0x{self._public_key.hex()[:16]}… is missing.",
-                "Without it this node could sign twice for one position.",
-                "restore it, or start once with --signer-floor HEIGHT above all you ever signed",
-            ) from None
-        self._watermark = _newest(data)
+        self._guard = Guard(genesis_hash, crypto.public_key_of(seed), files)
 
     @property
     def public_key(self) -> bytes:
         """The authority's public key."""
-        return self._public_key
+        return self._guard.public_key
 
     @property
     def watermark(self) -> Watermark:
         """What was signed last."""
-        return self._watermark
+        return self._guard.watermark
+
+    @property
+    def away(self) -> str:
+        """Never: the key is in this process."""
+        return ""
+
+    @property
+    def refusal_count(self) -> int:
+        """How many requests the guard refused since start."""
+        return self._guard.refusal_count
 
     async def sign(self, sign_bytes: bytes) -> bytes:
         """Sign, with the watermark on disk before the signature is returned."""
         return await self._lane.run(lambda: self._sign(sign_bytes))
 
+    async def raise_to(self, order: Order) -> None:
+        """Silence the key up to a position, durably."""
+        await self._lane.run(lambda: self._guard.raise_to(order))
+
     def _sign(self, sign_bytes: bytes) -> bytes:
-        position = self._own_position(sign_bytes)
-        last = self._watermark
-        if position.order == last.order and sign_bytes == last.sign_bytes:
-            if not self._is_durable:
-                self._store(last)
-            return last.signature
-        if position.order <= last.order:
-            self.refusal_count += 1
-            raise DoubleSignRefused(position.order, last.order)
+        guard = self._guard
+        position = guard.admit(sign_bytes)
+        if position is None:
+            guard.settle()
+            return guard.watermark.signature
         signature = crypto.sign(self._seed, sign_bytes)
-        self._store(Watermark(last.counter + 1, position.order, sign_bytes, signature))
+        guard.store(position.order, sign_bytes, signature)
         return signature
-
-    def _own_position(self, sign_bytes: bytes) -> Position:
-        position = parse(sign_bytes)
-        if position.domain.genesis_hash != self._genesis_hash:
-            raise Malformed("signBytes.genesisHash", "is another network's")
-        return position
-
-    def _store(self, watermark: Watermark) -> None:
-        # The guard moves first: if the write fails half-way, other bytes stay refused, and the
-        # signature stays here until a write succeeds.
-        self._watermark, self._is_durable = watermark, False
-        _write(self._files, self._name, watermark)
-        self._is_durable = True
 
 
 def state_name(genesis_hash: bytes, public_key: bytes) -> str:
@@ -149,7 +249,8 @@ def set_floor(files: Files, genesis_hash: bytes, public_key: bytes, height: int)
     """Make sure that a key signs nothing below `height`, on its operator's word.
 
     For a state that is lost, damaged or older than what was signed. A state that can be read is
-    only ever raised.
+    only ever raised. What was signed stays unknown, so the state has a gap (R26): the node waits
+    for the height after next before it signs.
     """
     name = state_name(genesis_hash, public_key)
     last = _readable(files.read(name)) if name in files.names() else None

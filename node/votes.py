@@ -8,20 +8,19 @@ So a lost connection or a missing link delays agreement and never stops it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import trio
 
 from clawpurse.consensus.inputs import CertificateReceived, Input, ProposalReceived, VoteReceived
 from clawpurse.consensus.timeouts import TimeoutParams
-from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.envelope import Message, pack_message, unpack_message
 from clawpurse.ledger.agreement.messages import Proposal, Vote
 from clawpurse.ledger.agreement.signbytes import Kind
-from clawpurse.ledger.errors import OperatorError
+from clawpurse.ledger.errors import CallerError
 from clawpurse.node import messages
 from clawpurse.node.bodies import Bodies
 from clawpurse.node.chain import Chain
@@ -29,7 +28,7 @@ from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Engine
 from clawpurse.node.messages import ConsensusKind, Have, ProposalKind
 from clawpurse.node.presence import Presence
-from clawpurse.node.signer import NOTHING_SIGNED, Signer
+from clawpurse.node.signing import Signing
 
 # How often participants say what they hold. Votes are a hundred bytes; this bounds how long a
 # lost one delays a round.
@@ -43,6 +42,11 @@ PARTICIPANT_S: Final = 10.0
 GREETING_MAX: Final = 64
 # What a peer lacks is sent no oftener than this, however often it says that it lacks it.
 REPAIR_PERIOD_S: Final = 0.1
+# A peer that did not answer what our keys signed is asked again: it may have been starting.
+ASK_PERIOD_S: Final = 2.0
+# Newest certificates in which a vote of somebody's is looked for: they hold the first quorum
+# only, and a key that signs is in one of twenty.
+CERTIFICATES_SEARCHED: Final = 20
 log = logging.getLogger("clawpurse.consensus")
 
 
@@ -69,19 +73,17 @@ class VoteGossip:
         domain: Domain,
         clock: Clock,
         outbox: Outbox,
-        signer: Signer | None,
+        signing: Signing,
     ) -> None:
         self._chain = chain
         self._bodies = bodies
         self._domain = domain
         self._clock = clock
         self._outbox = outbox
-        self._signer = signer
+        self._signing = signing
         self._participants: dict[bytes, float] = {}
         self._greeted: dict[bytes, None] = {}
         self._repaired_s: dict[bytes, float] = {}
-        self._answered: dict[bytes, None] = {}
-        self._gate = trio.Event()
         self._engine: Engine | None = None
         self._presence: Presence | None = None
 
@@ -98,7 +100,7 @@ class VoteGossip:
 
     @property
     def _takes_part(self) -> bool:
-        return self._signer is not None and self._signer.public_key in self._chain.authorities
+        return self._signing.is_authority
 
     # -- outwards
 
@@ -124,9 +126,13 @@ class VoteGossip:
         """Say to a new peer where this node stands; ask what it knows of our votes."""
         if self._takes_part:
             self._outbox.send_consensus(peer, ConsensusKind.HAVE, self._have().pack())
-            if not self.engine.may_sign and self._signer is not None:
-                wanted = messages.pack_id(self._signer.public_key)
-                self._outbox.send_consensus(peer, ConsensusKind.OWN_VOTES_WANTED, wanted)
+        self._ask(peer)
+
+    def _ask(self, peer: bytes) -> None:
+        """Ask a peer about each key that waits for its answer before it signs (R24)."""
+        for key in self._signing.questions(peer):
+            wanted = messages.pack_id(key)
+            self._outbox.send_consensus(peer, ConsensusKind.OWN_VOTES_WANTED, wanted)
 
     def forget_peer(self, peer: bytes) -> None:
         """A peer is gone."""
@@ -152,7 +158,12 @@ class VoteGossip:
 
     async def run(self) -> None:
         """Say regularly what this node holds, until cancelled."""
+        asked_s = trio.current_time()
         while True:
+            if trio.current_time() - asked_s >= ASK_PERIOD_S:
+                asked_s = trio.current_time()
+                for peer in self._outbox.peers():
+                    self._ask(peer)
             if self._takes_part:
                 payload = self._have().pack()
                 for peer in self._outbox.peers():
@@ -171,14 +182,17 @@ class VoteGossip:
             case ConsensusKind.HAVE:
                 self._repair(peer, Have.unpack(payload))
             case ConsensusKind.OWN_VOTES_WANTED:
-                found = self._votes_of(messages.unpack_id(payload))
-                answer = messages.pack_own_votes(found)
+                authority = messages.unpack_id(payload)
+                is_mine = self._signing.holds(authority)
+                answer = messages.pack_own_votes(authority, is_mine, self._votes_of(authority))
                 self._outbox.send_consensus(peer, ConsensusKind.OWN_VOTES, answer)
             case ConsensusKind.OWN_VOTES:
-                self._learn(peer, messages.unpack_own_votes(payload))
+                await self._signing.answered(peer, *messages.unpack_own_votes(payload))
 
     async def _take(self, peer: bytes, message: Message) -> None:
         event: Input
+        if isinstance(message, Proposal | Vote):
+            await self._signing.heard(message)
         if isinstance(message, Proposal):
             if self._presence is not None:
                 cost_max = self._chain.params.block_cost_max
@@ -249,60 +263,29 @@ class VoteGossip:
 
     def _votes_of(self, authority: bytes) -> list[Vote]:
         """Return the highest votes that an authority was seen to sign, each verifiable."""
-        found: list[Vote] = []
-        packed = self._chain.tip.certificate
-        if packed is not None:
-            certificate = Certificate.unpack(packed)
-            members = self._chain.authorities.signers(certificate.signers) or ()
-            if authority in members:
-                found.append(
-                    Vote(
-                        Kind.PRECOMMIT,
-                        certificate.height,
-                        certificate.round,
-                        certificate.block_id,
-                        authority,
-                        certificate.signatures[members.index(authority)],
-                    )
-                )
+        found = self._certified_vote_of(authority)
         votes = self.engine.machine.votes
         if votes is not None:
             current = [vote for vote in votes if vote.authority == authority]
             found.extend(sorted(current, key=lambda vote: (vote.round, vote.kind)))
         return found[-messages.OWN_VOTES_MAX :]
 
-    def _learn(self, peer: bytes, votes: list[Vote]) -> None:
-        """Refuse to start signing when a peer shows a vote of ours that we do not remember."""
-        signer = self._signer
-        if signer is None or self.engine.may_sign:
-            return
-        for vote in votes:
-            position = (vote.height, vote.round, int(vote.kind))
-            if vote.authority != signer.public_key or position <= signer.watermark.order:
-                continue
-            if vote.verifies(self._domain, crypto.verify):
-                raise OperatorError(
-                    f"A vote of this authority at height {vote.height} is not in its signing "
-                    "state.",
-                    "The state was rolled back, or another process signs with the same key.",
-                    f"stop the other process, then start with --signer-floor {vote.height + 1}",
-                )
-        self._answered[peer] = None
-        if len(self._answered) >= self._chain.authorities.honest_size:
-            self._gate.set()
-
-    async def open_gate(self, on_waiting: Callable[[], None] = lambda: None) -> None:
-        """Let the engine sign once f + 1 peers have answered, after a restart not before a round.
-
-        A network of one authority has nobody to ask. Waits as long as it takes.
-        """
-        signer = self._signer
-        if signer is None:
-            return
-        if len(self._chain.authorities) > 1:
-            on_waiting()
-            if signer.watermark.order > NOTHING_SIGNED.order:
-                await trio.sleep(TimeoutParams.of(self._chain.params).rebroadcast_ms(0) / 1000)
-            await self._gate.wait()
-        await self.engine.allow_signing()
-        log.info("signing begins", extra={"authority": signer.public_key.hex()})
+    def _certified_vote_of(self, authority: bytes) -> list[Vote]:
+        """Return the newest precommit of an authority in the last certificates, if there is one."""
+        chain = self._chain
+        for height in range(chain.height, max(0, chain.height - CERTIFICATES_SEARCHED), -1):
+            try:
+                packed = chain.blocks.certificate(height)
+                authorities = chain.authorities_at(height)
+            except CallerError:
+                break  # Below what this node keeps.
+            if packed is None:
+                break
+            certificate = Certificate.unpack(packed)
+            members = authorities.signers(certificate.signers) or ()
+            if authority in members:
+                signature = certificate.signatures[members.index(authority)]
+                block_id = certificate.block_id
+                place = Kind.PRECOMMIT, height, certificate.round
+                return [Vote(*place, block_id, authority, signature)]
+        return []

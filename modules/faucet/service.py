@@ -53,14 +53,14 @@ class Faucet:
         next_sequence: Callable[[bytes, int], int],
         submit: Callable[[bytes], Awaitable[bytes]],
         now_ms: Callable[[], int],
-        lanes: Sequence[int],
+        lanes: Callable[[], Sequence[int]],
         limits: FaucetLimits | None = None,
     ) -> None:
         """Stand for the faucet of a test network. Raises `OperatorError` for any other.
 
         `next_sequence(account, lane)` counts pooled transactions too; `submit(raw)` returns the
-        tx id of an accepted transaction or raises `Refused`; `now_ms` is UTC. `lanes` are those
-        that this node pays from: two nodes that use one at the same moment lose a payment.
+        tx id of an accepted transaction or raises `Refused`; `now_ms` is UTC. `lanes()` are those
+        that this node pays from now: two nodes that use one at the same moment lose a payment.
         """
         self._genesis = genesis
         self._account = faucet_account(genesis)
@@ -114,11 +114,12 @@ class Faucet:
             except Refused as err:
                 if err.code not in TAKEN or attempt == TRIES_MAX:
                     raise
-                self._place = (self._place + 1) % len(self._lanes)
+                self._place += 1
         raise Bug("the faucet tried no lane")
 
     def _signed(self, account: bytes, amount: int) -> bytes:
-        genesis, lane = self._genesis, self._lanes[self._place]
+        genesis, lanes = self._genesis, self._lanes()
+        lane = lanes[self._place % len(lanes)]
         body = Body(
             genesis.chain_id,
             genesis.hash,

@@ -11,6 +11,7 @@ from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.errors import METHOD_DISABLED, RATE_LIMITED, SYNCING, RpcError
 from clawpurse.modules.kit.web.guard import ADMIN
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.node.amendments import alarms
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, hex_of
 
@@ -57,7 +58,7 @@ class NodeMethods:
                 "Whether this node can be relied on now",
                 self.health,
                 result=dict[str, Any],
-                result_description="ready problems[] height behind peers",
+                result_description="ready problems[] alarms[] height behind peers",
             ),
             Method(
                 "node_getVersion",
@@ -99,13 +100,13 @@ class NodeMethods:
     def info(self, _params: NoParams, _context: Context) -> Json:
         """node_getInfo."""
         services = self._services
-        key = services.own_key
+        key = services.signing.own_key
         return {
             "name": services.config.name,
             "nodeId": services.network.node_id,
             "listen": services.network.listen_address,
             "authority": None if key is None else authority_text(key),
-            "isAuthority": key is not None and key in services.chain.authorities,
+            "isAuthority": services.signing.is_authority,
             "signing": services.engine.may_sign,
             "chainId": services.chain.genesis.chain_id,
             "genesisHash": hex_of(services.chain.genesis.hash),
@@ -121,10 +122,14 @@ class NodeMethods:
 
     def health(self, _params: NoParams, _context: Context) -> Json:
         """node_getHealth."""
-        problems = self._services.health()
+        problems, chain = self._services.health(), self._services.chain
         return {
             "ready": not problems,
             "problems": problems,
+            "alarms": [
+                *self._services.evidence.alarms(),
+                *alarms(chain.amendments, chain.known_amendments),
+            ],
             "height": self._services.chain.height,
             "behind": self._services.sync.progress.behind,
             "peers": self._services.network.count,

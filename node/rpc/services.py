@@ -16,10 +16,12 @@ from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.engine import Engine
+from clawpurse.node.evidence import EvidencePool
 from clawpurse.node.explaining import Explainer
 from clawpurse.node.finality import Finality
 from clawpurse.node.intake import Intake
 from clawpurse.node.mempool import Mempool
+from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 
 # An idle network makes a block each heartbeat; one may be late.
@@ -62,6 +64,7 @@ class Services:
     engine: Engine
     sync: BlockSync
     finality: Finality
+    evidence: EvidencePool
     network: Network
     clock: Clock
     config: NodeConfig
@@ -69,7 +72,7 @@ class Services:
     version: str
     started_ms: int
     faucet: Any | None
-    own_key: bytes | None
+    signing: Signing
     stop: Callable[[], None]
     health: Callable[[], list[str]]
 

@@ -127,7 +127,7 @@ def test_holders_of_secrets_do_not_show_them() -> None:
         identity,
         Secured(b"\1" * 32, "a", seed, seed),
         signer,
-        Keys(seed, signer, token),
+        Keys(seed, {signer.public_key: signer}, token),
     ):
         shown = repr(holder) + str(holder)
         assert seed.hex() not in shown and "ZZZZ" not in shown and token not in shown

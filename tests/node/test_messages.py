@@ -99,8 +99,8 @@ def test_a_tip_survives_the_wire(height: int, floor: int, block_id: bytes) -> No
 
 def test_own_votes_survive_the_wire_and_the_newest_are_kept() -> None:
     votes = [vote(number) for number in range(OWN_VOTES_MAX + 3)]
-    packed = messages.pack_own_votes(votes)
-    assert messages.unpack_own_votes(packed) == votes[3:]
+    packed = messages.pack_own_votes(b"\x07" * 32, True, votes)
+    assert messages.unpack_own_votes(packed) == (b"\x07" * 32, True, votes[3:])
     assert len(packed) <= CONSENSUS_SIZE_MAX[ConsensusKind.OWN_VOTES]
 
 

@@ -30,7 +30,8 @@ from clawpurse.node.chain import Tip
 from clawpurse.node.clock import LoopClock
 from clawpurse.node.files import MemoryFiles
 from clawpurse.node.messages import ConsensusKind, Have, ProposalKind
-from clawpurse.node.signer import FileSigner, create_sign_state
+from clawpurse.node.signer import FileSigner, Signer, create_sign_state
+from clawpurse.node.signing import HEIGHTS_LEFT_OUT, Signing
 from clawpurse.node.votes import HAVE_PERIOD_S, REPAIR_PERIOD_S, VoteGossip
 from clawpurse.node.workers import InlineLane
 from tests.node.test_messages import header
@@ -103,14 +104,10 @@ class Engine:
         own_key = None if own is None else KEYS[own]
         self.machine.step(StartHeight(HEIGHT, AUTHORITIES, AUTHORITIES, own_key, TimeoutParams()))
         self.delivered: list[tuple[Input, bytes | None]] = []
-        self.may_sign = False
 
     async def deliver(self, event: Input, peer: bytes | None) -> None:
         self.delivered.append((event, peer))
         self.machine.step(event)
-
-    async def allow_signing(self) -> None:
-        self.may_sign = True
 
 
 class Chain:
@@ -124,6 +121,15 @@ class Chain:
             {KEYS[n]: vote(n, Kind.PRECOMMIT, height=HEIGHT - 1) for n in (0, 1, 2)},
         )
         self.tip = Tip(HEIGHT - 1, b"\1" * 32, START_MS, None, certificate.pack())
+        self.height = HEIGHT - 1
+        self.kept = {HEIGHT - 1: certificate.pack()}
+        self.blocks = self
+
+    def certificate(self, height: int) -> bytes | None:
+        return self.kept.get(height)
+
+    def authorities_at(self, height: int) -> AuthoritySet:
+        return AUTHORITIES
 
 
 class Bodies:
@@ -136,25 +142,23 @@ class Bodies:
 class Bench:
     def __init__(self, own: int | None = 0, signed_to: int = 0) -> None:
         self.box = Box()
-        signer = None
+        signers: dict[bytes, Signer] = {}
         if own is not None:
             files = MemoryFiles()
-            create_sign_state(files, GENESIS, KEYS[own], signed_to)
+            create_sign_state(files, GENESIS, KEYS[own])
             signer = FileSigner(SEEDS[own], GENESIS, files, InlineLane())
-        self.signer = signer
+            if signed_to:
+                signer._guard.store((signed_to, 0, 3), b"what was signed", bytes(64))
+            signers[KEYS[own]] = signer
         self.engine = Engine(own)
-        self.votes = VoteGossip(
-            cast(Any, Chain()),
-            cast(Any, Bodies()),
-            DOMAIN,
-            LoopClock(START_MS),
-            self.box,
-            signer,
-        )
+        chain, clock = cast(Any, Chain()), LoopClock(START_MS)
+        self.signing = Signing(signers, chain, DOMAIN, clock)
+        self.signing.progress = self.engine.machine
+        self.votes = VoteGossip(chain, cast(Any, Bodies()), DOMAIN, clock, self.box, self.signing)
         self.votes.attach(cast(Any, self.engine))
 
     def signs(self) -> bool:
-        return self.engine.may_sign
+        return self.signing.may_sign
 
     async def hear(self, peer: bytes, kind: ConsensusKind, payload: bytes) -> None:
         await self.votes.on_message(peer, kind, payload)
@@ -291,7 +295,8 @@ async def test_a_participant_says_regularly_where_it_stands(
     nursery.start_soon(bench.votes.run)
     await bench.hear(Q, ConsensusKind.MESSAGE, pack_message(vote(2)))
     await trio.sleep(3)
-    said = [Have.unpack(data) for to, kind, data in bench.box.sent if to == P]
+    haves = [data for to, kind, data in bench.box.sent if (to, kind) == (P, ConsensusKind.HAVE)]
+    said = [Have.unpack(data) for data in haves]
     assert 3 <= len(said) <= 3 / HAVE_PERIOD_S + 1
     assert said[-1].prevotes == AUTHORITIES.bitmap([KEYS[2]])
     follower = Bench(own=None)
@@ -325,8 +330,14 @@ async def test_rubbish_is_refused_by_name(autojump_clock: trio.abc.Clock) -> Non
 # -- the question before signing
 
 
+def told(votes: list[Vote]) -> bytes:
+    """A peer's answer about the key of the first authority."""
+    return messages.pack_own_votes(KEYS[0], False, votes)
+
+
 async def opening(bench: Bench, nursery: trio.Nursery) -> None:
-    nursery.start_soon(bench.votes.open_gate)
+    await bench.signing.recall(HEIGHT, [])
+    nursery.start_soon(bench.signing.run)
     await trio.lowlevel.checkpoint()
     for peer in (P, Q, R):
         bench.votes.connected(peer)
@@ -343,10 +354,10 @@ async def test_it_signs_once_f_plus_one_peers_have_answered(
     await trio.sleep(3_600)
     assert not bench.signs()
     for _ in range(3):
-        await bench.hear(P, ConsensusKind.OWN_VOTES, messages.pack_own_votes([]))
+        await bench.hear(P, ConsensusKind.OWN_VOTES, told([]))
     await trio.sleep(10)
     assert not bench.signs()
-    await bench.hear(Q, ConsensusKind.OWN_VOTES, messages.pack_own_votes([]))
+    await bench.hear(Q, ConsensusKind.OWN_VOTES, told([]))
     await trio.sleep(0.1)
     assert bench.signs()
     nursery.cancel_scope.cancel()
@@ -358,7 +369,7 @@ async def test_after_a_restart_it_listens_for_a_round_first(
     bench = Bench(signed_to=HEIGHT - 1)
     await opening(bench, nursery)
     for peer in (P, Q):
-        await bench.hear(peer, ConsensusKind.OWN_VOTES, messages.pack_own_votes([]))
+        await bench.hear(peer, ConsensusKind.OWN_VOTES, told([]))
     await trio.sleep(1.5)
     assert not bench.signs()
     await trio.sleep(1)
@@ -366,14 +377,55 @@ async def test_after_a_restart_it_listens_for_a_round_first(
     nursery.cancel_scope.cancel()
 
 
-async def test_a_vote_of_ours_that_we_do_not_remember_stops_the_node(
-    autojump_clock: trio.abc.Clock,
+async def test_a_vote_of_ours_that_we_do_not_remember_makes_us_observe(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
 ) -> None:
-    """A machine set back to yesterday's image, or a twin: signing on would contradict it."""
-    bench = Bench(own=0, signed_to=HEIGHT - 3)
+    """A machine set back to yesterday's image: signing on would contradict what it said since."""
     for true in (vote(0), vote(0, Kind.PRECOMMIT, 3), vote(0, height=HEIGHT + 50)):
-        with pytest.raises(OperatorError, match=f"--signer-floor {true.height + 1}"):
-            await bench.hear(P, ConsensusKind.OWN_VOTES, messages.pack_own_votes([true]))
+        bench = Bench(own=0, signed_to=HEIGHT - 3)
+        await opening(bench, nursery)
+        for peer in (P, Q):
+            await bench.hear(peer, ConsensusKind.OWN_VOTES, told([true]))
+        await trio.sleep(10)
+        assert not bench.signs()
+        (key,) = bench.signing.describe()
+        assert key["state"] == "observing"
+        assert key["from_height"] == max(true.height + 2, HEIGHT + HEIGHTS_LEFT_OUT)
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_vote_of_ours_that_comes_while_we_sign_ends_the_process(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
+) -> None:
+    """Nobody but this process could have made it, and it did not: there is a second one."""
+    bench = Bench(own=0)
+    await opening(bench, nursery)
+    for peer in (P, Q):
+        await bench.hear(peer, ConsensusKind.OWN_VOTES, told([]))
+    await trio.sleep(1)
+    assert bench.signs()
+    forged = vote(0)._replace(signature=bytes(64))
+    await bench.hear(P, ConsensusKind.MESSAGE, pack_message(forged))
+    with pytest.raises(OperatorError, match="Another process has the same key"):
+        await bench.hear(P, ConsensusKind.MESSAGE, pack_message(vote(0)))
+    nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_claims_our_key_delays_us_for_two_heartbeats_at_most(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
+) -> None:
+    """True, a block shows it meanwhile; a lie must not silence an authority."""
+    bench = Bench(own=0)
+    await opening(bench, nursery)
+    for peer in (P, Q):
+        answer = messages.pack_own_votes(KEYS[0], peer == P, [])
+        await bench.hear(peer, ConsensusKind.OWN_VOTES, answer)
+    await trio.sleep(55)
+    assert not bench.signs()
+    await bench.hear(R, ConsensusKind.OWN_VOTES, messages.pack_own_votes(KEYS[0], True, []))
+    await trio.sleep(10)
+    assert bench.signs()
+    nursery.cancel_scope.cancel()
 
 
 async def test_a_lie_about_our_votes_stops_nobody(
@@ -381,7 +433,7 @@ async def test_a_lie_about_our_votes_stops_nobody(
 ) -> None:
     """Only a signature of ours counts, and only above what we remember."""
     bench = Bench(own=0, signed_to=HEIGHT - 1)
-    nursery.start_soon(bench.votes.open_gate)
+    await opening(bench, nursery)
     lies = [
         vote(0)._replace(signature=bytes(64)),
         vote(1),
@@ -390,7 +442,7 @@ async def test_a_lie_about_our_votes_stops_nobody(
     ]
     for peer in (P, Q):
         for lie in lies:
-            await bench.hear(peer, ConsensusKind.OWN_VOTES, messages.pack_own_votes([lie]))
+            await bench.hear(peer, ConsensusKind.OWN_VOTES, told([lie]))
     await trio.sleep(5)
     assert bench.signs()
     nursery.cancel_scope.cancel()
@@ -402,10 +454,11 @@ async def test_peers_are_told_the_highest_votes_of_theirs(autojump_clock: trio.a
     await bench.hear(Q, ConsensusKind.MESSAGE, pack_message(vote(1)))
     await bench.hear(P, ConsensusKind.OWN_VOTES_WANTED, messages.pack_id(KEYS[1]))
     (answer,) = [d for to, kind, d in bench.box.sent if kind is ConsensusKind.OWN_VOTES]
-    told = messages.unpack_own_votes(answer)
-    assert told == [vote(1, Kind.PRECOMMIT, height=HEIGHT - 1), vote(1)]
-    assert all(one.verifies(DOMAIN, crypto.verify) for one in told)
+    about, is_mine, votes = messages.unpack_own_votes(answer)
+    assert (about, is_mine) == (KEYS[1], False)
+    assert votes == [vote(1, Kind.PRECOMMIT, height=HEIGHT - 1), vote(1)]
+    assert all(one.verifies(DOMAIN, crypto.verify) for one in votes)
     bench.box.sent.clear()
     await bench.hear(P, ConsensusKind.OWN_VOTES_WANTED, messages.pack_id(b"\x99" * 32))
     (answer,) = [d for _, _, d in bench.box.sent]
-    assert messages.unpack_own_votes(answer) == []
+    assert messages.unpack_own_votes(answer) == (b"\x99" * 32, False, [])

@@ -10,8 +10,6 @@ import pytest
 import trio
 
 from clawpurse.ledger.store.index import locate_transaction
-from clawpurse.node.files import MemoryFiles
-from clawpurse.node.signer import set_floor, state_name
 from tests.node.lab import Lab, disk_of, run_lab
 from tests.node.rpc.nodeworld import Running, hexed, octets, until
 
@@ -194,57 +192,6 @@ def test_all_four_killed_again_and_again_lose_nothing_accepted(seed: int) -> Non
             await all_final(node, accepted)
 
     run_lab(scenario, seed=seed)
-
-
-def test_a_second_process_with_the_same_key_refuses_to_sign() -> None:
-    """A forgotten twin, or a machine image rolled back: signing would contradict the other."""
-
-    async def scenario(lab: Lab) -> None:
-        nodes = await lab.authorities()
-        old = disk_of(nodes[0])
-        for turn in range(4):
-            await lab.final(nodes[1 + turn % 3], lab.pay(lab.alice))
-        await lab.reach(nodes[1].height)
-        await lab.crash(nodes[0])
-        # The whole machine is set back to before the payments.
-        await lab.refused_start("authority-1", old, "not in its signing state")
-        # The operator says above what it may sign, and it goes on.
-        key = nodes[0].node.own_key
-        assert key is not None
-        set_floor(old.signer, lab.genesis.hash, key, nodes[1].height + 3)
-        again = await lab.start("authority-1", old)
-        await lab.reach(nodes[1].height, again)
-        await until(lambda: again.node.engine.may_sign, 10)
-        floor = nodes[1].height + 1
-        for turn in range(6):
-            await lab.final(nodes[1 + turn % 3], lab.pay(lab.alice))
-        await lab.reach(nodes[1].height)
-        assert any(slot[0] == key and slot[1][0] > floor for slot in lab.released)
-
-    run_lab(scenario)
-
-
-def test_lost_signing_state_or_log_stops_the_node_until_its_operator_decides() -> None:
-    """Each refusal names the command that helps, and that command helps."""
-
-    async def scenario(lab: Lab) -> None:
-        nodes = await lab.authorities()
-        await lab.final(nodes[0], lab.pay(lab.alice))
-        await lab.reach(1)
-        key = nodes[0].node.own_key
-        assert key is not None
-        disk = await lab.crash(nodes[0])
-        name = state_name(lab.genesis.hash, key)
-        disk.wal = MemoryFiles()
-        await lab.refused_start("authority-1", disk, "--signer-floor")
-        disk.signer.contents[name] = bytes(1_024)
-        set_floor(disk.signer, lab.genesis.hash, key, 4)
-        back = await lab.start("authority-1", disk)
-        for turn in range(6):
-            await lab.final(nodes[1 + turn % 3], lab.pay(lab.alice))
-        await lab.reach(nodes[1].height, back)
-
-    run_lab(scenario)
 
 
 def test_an_idle_network_makes_no_blocks_but_heartbeats() -> None:

@@ -65,7 +65,7 @@ class Ledger:
             next_sequence=self.next_sequence,
             submit=self.submit,
             now_ms=lambda: self.now_ms,
-            lanes=lanes,
+            lanes=lambda: lanes,
             limits=FaucetLimits(**limits),
         )
 
@@ -97,7 +97,7 @@ def test_no_other_network_has_a_faucet() -> None:
             next_sequence=ledger.next_sequence,
             submit=ledger.submit,
             now_ms=lambda: START_MS,
-            lanes=(0,),
+            lanes=lambda: (0,),
         )
 
 

@@ -34,7 +34,7 @@ from clawpurse.node.clock import LoopClock
 from clawpurse.node.config import NodeConfig
 from clawpurse.node.files import MemoryFiles
 from clawpurse.node.ports import Listen
-from clawpurse.node.signer import FileSigner, create_sign_state
+from clawpurse.node.signer import FileSigner, Signer, create_sign_state
 from clawpurse.node.verifier import InlineVerifier
 from clawpurse.node.workers import InlineLane
 from clawpurse.p2p.address import PeerAddress
@@ -174,7 +174,7 @@ class NodeWorld:
         node = Node(
             self.genesis,
             NodeConfig(name=name, **{"rpc_cost_per_second": 10_000_000, **config}),
-            Keys(chance.randbytes(32), None if seed is None else self._signer(seed, disk), TOKEN),
+            Keys(chance.randbytes(32), self._signers(seed, disk), TOKEN),
             PoolConfig(name, PORT, (), tuple(other.address for other in known)),
             outside,
         )
@@ -205,6 +205,10 @@ class NodeWorld:
 
     def _built(self, running: Running) -> None:
         """A node is built and does not run yet: the place to look into it from."""
+
+    def _signers(self, seed: bytes | None, disk: Disk) -> dict[bytes, Signer]:
+        """The authority keys of a node: that of `seed`, none for a follower."""
+        return {} if seed is None else {crypto.public_key_of(seed): self._signer(seed, disk)}
 
     def _signer(self, seed: bytes, disk: Disk) -> FileSigner:
         if not disk.signer.names():
