@@ -19,10 +19,14 @@ from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Block
+from clawpurse.ledger.statetree.state_proof import verify_state_proof
+from clawpurse.ledger.transactions import RawAction, Role, Transaction
 from clawpurse.modules.governance.evidence import count_evidence, list_evidence
 from clawpurse.node import messages
 from clawpurse.node.messages import EvidenceKind, SyncKind
 from clawpurse.p2p.channels import Channel
+from clawpurse.wallet.builder import sign_body
+from clawpurse.wallet.keys import SigningKey
 from tests.node.lab import Lab, disk_of, run_lab
 from tests.node.rpc.nodeworld import Running, until
 from tests.node.stranger import Stranger
@@ -249,6 +253,122 @@ def test_known_and_future_evidence_costs_a_peer_nothing() -> None:
         await lab.final(nodes[1], lab.pay(lab.alice))
         assert stranger.id in nodes[0].node.peers.ids()
         assert count_evidence(nodes[0].node.chain.reader) == 1
+
+    run_lab(scenario)
+
+
+def ballot(lab: Lab, by: int, removed: bytes, expires_ms: int) -> Transaction:
+    """A vote of the nth authority to remove one, paid for by Alice."""
+    key = SigningKey(lab.seeds[by - 1])
+    action = RawAction("governance.removeAuthority", [key.account, expires_ms, removed])
+    return sign_body(lab.body(lab.alice, action), [(Role.SENDER, lab.alice), (Role.APPROVER, key)])
+
+
+def test_who_has_left_is_still_convicted_of_what_it_signed_before() -> None:
+    """Across the change of the set, by the set of the height; and of nothing after it left."""
+
+    async def scenario(lab: Lab) -> None:
+        nodes = await lab.authorities(1, 2, 3)
+        await lab.final(nodes[0], lab.pay(lab.alice))
+        await lab.reach(1)
+        removed = crypto.public_key_of(lab.seeds[3])
+        expires_ms = lab.clock.now_ms() + 3_600_000
+        for by in (1, 2, 3):
+            (told,) = await lab.final(nodes[0], ballot(lab, by, removed, expires_ms))
+            assert told["receipt"]["code"] == "ok", told
+        for turn in range(3):
+            await lab.final(nodes[turn], lab.pay(lab.alice))
+        chain = nodes[0].node.chain
+        assert removed not in chain.authorities
+        last = max(h for h in range(1, chain.height + 1) if removed in chain.authorities_at(h))
+        honest, liar = Stranger(lab, "honest"), Stranger(lab, "liar")
+        for stranger, height in ((honest, last), (liar, last + 1)):
+            await stranger.meet(lab, nodes[0])
+            proof = DoubleSign.of(*(vote(lab, 4, height, block) for block in (ONE, OTHER)))
+            stranger.say(nodes[0], Channel.EVIDENCE, EvidenceKind.DOUBLE_SIGN, proof.pack())
+        await until(lambda: liar.id not in nodes[0].node.peers.ids(), 20)
+        for node in nodes:
+            await recorded(node)
+        (found,) = list_evidence(chain.reader, 0, 10)
+        assert (found.proof.height, found.draft) == (last, None)
+        assert honest.id in nodes[0].node.peers.ids()
+        assert nodes[0].node.evidence.alarms() == []
+
+    run_lab(scenario)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_correct_authorities_that_crash_and_replay_are_never_accused(seed: int) -> None:
+    """Replayed, re-signed and repeated messages are the same bytes, so they convict nobody."""
+
+    async def scenario(lab: Lab) -> None:
+        await lab.authorities()
+        for turn in range(12):
+            name = f"authority-{turn % 4 + 1}"
+            running = lab.nodes[name]
+            other = lab.nodes[f"authority-{(turn + 1) % 4 + 1}"]
+            await other.node.intake.submit(lab.pay(lab.alice).raw)
+            await trio.sleep(lab.chance.random() * 0.3)
+            disk = await lab.crash(running)
+            await trio.sleep(lab.chance.random())
+            await lab.start(name, disk)
+        height = max(node.height for node in lab.nodes.values())
+        await lab.final(lab.nodes["authority-1"], lab.pay(lab.bob))
+        await lab.reach(height + 1)
+        for node in lab.nodes.values():
+            assert node.node.engine.evidence_count == 0
+            assert node.node.evidence.pending == ()
+            assert count_evidence(node.node.chain.reader) == 0
+            assert node.node.evidence.alarms() == []
+
+    run_lab(scenario, seed=seed)
+
+
+def test_programs_see_what_waits_and_prove_what_is_final() -> None:
+    """consensus_getEvidence, a block's view, health, and the event that subscriptions carry."""
+
+    async def scenario(lab: Lab) -> None:
+        nodes = await lab.authorities(1, 2, 3)
+        node = nodes[0]
+        await lab.final(node, lab.pay(lab.alice))
+        await lab.reach(1)
+        empty = await node.call("consensus_getEvidence")
+        assert empty == {"evidence": [], "nextCursor": None, "alarms": []}
+        lab.split([node], nodes[1:])
+        key = await equivocate(lab, node, 4)
+        await until(lambda: len(node.node.evidence.pending) == 1, 10)
+        (waits,) = (await node.call("consensus_getEvidence"))["evidence"]
+        assert (waits["state"], waits["committedHeight"]) == ("pending", None)
+        assert (waits["kind"], waits["publicKey"]) == ("prevote", "0x" + key.hex())
+        lab.heal()
+        for height in (1, 2):
+            await equivocate(lab, nodes[1], 4, height=height)
+        for one in nodes:
+            await recorded(one, 2)
+        await lab.reach(nodes[1].height)
+        page = await node.call("consensus_getEvidence", limit=1)
+        rest = await node.call("consensus_getEvidence", limit=1, cursor=page["nextCursor"])
+        (newest,), (oldest,) = page["evidence"], rest["evidence"]
+        assert (newest["number"], oldest["number"], rest["nextCursor"]) == (1, 0, None)
+        assert newest["state"] == oldest["state"] == "committed"
+        block = await node.call("chain_getBlock", height=oldest["committedHeight"])
+        assert oldest["raw"] in [item["raw"] for item in block["evidence"]]
+        assert block["header"]["evidenceRoot"] != "0x" + "00" * 32
+        proven = await node.call("chain_getProof", module="governance", path=oldest["path"])
+        assert oldest["raw"][2:] in proven["value"]
+        assert verify_state_proof(
+            bytes.fromhex(proven["header"]["stateRoot"][2:]),
+            "governance",
+            bytes.fromhex(oldest["path"][2:]),
+            bytes.fromhex(proven["value"][2:]),
+            bytes.fromhex(proven["proof"][2:]),
+        )
+        health = await node.call("node_getHealth")
+        assert health["ready"]
+        assert ["signed twice" in alarm for alarm in health["alarms"]] == [True]
+        await node.refusal("consensus_getEvidence", cursor="x")
+        metrics = node.node.metrics.exposition().decode()
+        assert 'clawpurse_evidence_total{state="committed"} 2.0' in metrics
 
     run_lab(scenario)
 
