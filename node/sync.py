@@ -36,7 +36,8 @@ REQUESTS_MAX: Final = 3
 ANSWER_TIMEOUT_S: Final = 5.0
 DOUBLINGS_MAX: Final = 5
 DOUBT_FIRST_S: Final = 2.0
-# A peer whose tip contradicts a final block here is asked for its proof no oftener than this.
+# A peer whose tip contradicts a final block here is asked for its proof no oftener than this,
+# and each time half as often.
 COMPARE_PERIOD_S: Final = 10.0
 # Ranges that peers wait for; each peer has at most `REQUESTS_MAX` open if it is like us.
 SERVING_MAX: Final = 256
@@ -93,6 +94,14 @@ class _Standing:
         self.doubted_until_s = float("-inf")
 
 
+class _Compared(NamedTuple):
+    """A peer was asked how a final height was decided (0: it has answered)."""
+
+    height: int
+    again_s: float
+    times: int
+
+
 class _Fetched(NamedTuple):
     """A block on its way into the chain, and who sent it."""
 
@@ -125,8 +134,7 @@ class BlockSync:
         self._pending: dict[int, tuple[bytes, float]] = {}
         self._proven: Certificate | None = None
         self._asked_of_us: deque[tuple[bytes, int, int]] = deque()
-        # By peer: the height whose proof it was asked for, and until when not again.
-        self._compared: dict[bytes, tuple[int, float]] = {}
+        self._compared: dict[bytes, _Compared] = {}
         # Set by the owner of the engine.
         self.past: Past | None = None
         self._asked = trio.Event()
@@ -164,17 +172,19 @@ class BlockSync:
         if self.past is None or not self.past.contradicts(tip.height, tip.block_id):
             return
         now_s = trio.current_time()
-        if peer not in self._compared or self._compared[peer][1] <= now_s:
-            self._compared[peer] = tip.height, now_s + COMPARE_PERIOD_S
+        last = self._compared.get(peer, _Compared(0, now_s, 0))
+        if last.again_s <= now_s:
+            pause_s = COMPARE_PERIOD_S * 2 ** min(last.times, DOUBLINGS_MAX)
+            self._compared[peer] = _Compared(tip.height, now_s + pause_s, last.times + 1)
             wanted = messages.pack_range_wanted(tip.height, 1)
             self._outbox.send(peer, SyncKind.RANGE_WANTED, wanted)
 
     def _take_proof(self, peer: bytes, first: int, pairs: list[tuple[bytes, bytes]]) -> None:
         """Look at what a peer that was asked about a final height has there."""
         asked = self._compared.get(peer)
-        if asked is None or asked[0] != first or self.past is None:
+        if asked is None or asked.height != first or self.past is None:
             return
-        self._compared[peer] = 0, asked[1]
+        self._compared[peer] = asked._replace(height=0)
         try:
             for _, packed in pairs[:1]:
                 certificate = Certificate.unpack(packed)

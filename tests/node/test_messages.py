@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from clawpurse.ledger import codec
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import ROUND_MAX, Kind
-from clawpurse.ledger.blocks import BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, Block, Header
+from clawpurse.ledger.blocks import (
+    BLOCK_TRANSACTIONS_MAX,
+    EVIDENCE_BYTES_MAX,
+    EVIDENCE_MAX,
+    HEADER_BYTES_MAX,
+    Block,
+    Header,
+)
 from clawpurse.ledger.errors import Malformed, ProtocolViolation
 from clawpurse.ledger.transactions import TX_BYTES_MAX
 from clawpurse.node import messages
@@ -31,6 +38,7 @@ from clawpurse.node.messages import (
     TRANSACTION_SIZE_MAX,
     Compact,
     ConsensusKind,
+    EvidenceKind,
     Have,
     ProposalKind,
     SyncKind,
@@ -117,7 +125,7 @@ def test_the_largest_honest_payloads_fit_their_caps() -> None:
     full = Compact(
         header(),
         bytes(16_384),
-        tuple(bytes((n,)) * 65_536 for n in range(1, 65)),
+        tuple(bytes((n,)) * EVIDENCE_BYTES_MAX for n in range(1, EVIDENCE_MAX + 1)),
         tuple(number.to_bytes(PREFIX_BYTES, "big") for number in range(BLOCK_TRANSACTIONS_MAX)),
     )
     assert len(full.pack()) <= PROPOSAL_SIZE_MAX[ProposalKind.COMPACT]
@@ -226,6 +234,7 @@ def test_sizes_are_known_for_every_kind_and_refused_for_all_others() -> None:
     kinds = {
         Channel.CONSENSUS: ConsensusKind,
         Channel.PROPOSALS: ProposalKind,
+        Channel.EVIDENCE: EvidenceKind,
         Channel.TRANSACTIONS: TransactionKind,
         Channel.SYNC: SyncKind,
     }
