@@ -276,7 +276,8 @@ class Node:
             self.presence,
             self.peers,
             outside.clock,
-            lambda: self.own_key,
+            self.signing,
+            self.evidence.convicted,
             config.names,
         )
         self.services = Services(

@@ -293,24 +293,29 @@ class EvidencePool:
         """What waits, in the order of blocks."""
         return tuple([self._pending[slot].proof for slot in sorted(self._pending)])
 
-    def alarms(self) -> list[str]:
-        """Return a sentence about each authority that signed twice and still decides."""
+    def convicted(self) -> dict[bytes, int]:
+        """Return who signed twice and still decides, each with the newest height of it."""
         newest = dict(self._convicted)
         for entry in self._pending.values():
             height = max(newest.get(entry.proof.authority, 0), entry.proof.height)
             newest[entry.proof.authority] = height
         chain = self._chain
         limit_ms = chain.params.evidence_age_max_ms
-        found = []
+        found = {}
         for authority, height in sorted(newest.items()):
             age_ms = self._rules.age_ms(height, chain.tip.time_ms)
             if age_ms is None or age_ms > limit_ms or authority not in chain.next_authorities:
                 continue
-            found.append(
-                f"{authority_text(authority)} signed twice at height {height} "
-                "(clawpurse consensus evidence)"
-            )
+            found[authority] = height
         return found
+
+    def alarms(self) -> list[str]:
+        """Return a sentence about each authority that signed twice and still decides."""
+        return [
+            f"{authority_text(authority)} signed twice at height {height} "
+            "(clawpurse consensus evidence)"
+            for authority, height in self.convicted().items()
+        ]
 
     def accuses(self, authority: bytes) -> bool:
         """Tell whether a key is known to have signed twice."""

@@ -7,7 +7,7 @@ at every call of `consensus_explain` and at every scrape.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import trio
 
@@ -15,6 +15,7 @@ from clawpurse.consensus.timeouts import TimeoutParams
 from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.signbytes import Kind
+from clawpurse.node.amendments import unknown
 from clawpurse.node.chain import Chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.engine import Engine
@@ -27,8 +28,10 @@ from clawpurse.node.explanation import (
     explain,
 )
 from clawpurse.node.presence import Place, Presence
+from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 
+FOLLOWER: Final = SigningFacts("follower")
 # Enough of `clawval1…` to find it in a list; the fields have the whole.
 SHORT_CHARS: Final = 14
 
@@ -41,12 +44,7 @@ class Peers(Protocol):
 
 
 class Explainer:
-    """See the module. Other parts may replace the callables, once, before the node runs.
-
-    `signing` says whether this node signs, `amendment` what the network activates that this
-    software does not know (name, height), `without_sign_state` which authorities are known to
-    have lost theirs.
-    """
+    """See the module."""
 
     def __init__(
         self,
@@ -56,21 +54,21 @@ class Explainer:
         presence: Presence,
         peers: Peers,
         clock: Clock,
-        own_key: Callable[[], bytes | None],
+        signing: Signing,
+        convicted: Callable[[], Mapping[bytes, int]],
         names: Mapping[bytes, str],
     ) -> None:
+        """`convicted` returns who signed twice, with a height; `names` what people call whom."""
         self._chain = chain
         self._engine = engine
         self._sync = sync
         self._presence = presence
         self._peers = peers
         self._clock = clock
-        self._own_key = own_key
+        self._signing = signing
+        self._convicted = convicted
         self._names = names
         self._started_s: float | None = None
-        self.signing: Callable[[], SigningFacts] = self._plain_signing
-        self.amendment: Callable[[], tuple[str, int] | None] = lambda: None
-        self.without_sign_state: Callable[[], tuple[bytes, ...]] = lambda: ()
 
     def started(self) -> None:
         """Begin to count for how long this node is up; once, when it runs."""
@@ -93,7 +91,7 @@ class Explainer:
         """Return what the words rest on."""
         now_s = trio.current_time()
         machine, chain, place = self._engine.machine, self._chain, self._presence.place
-        own_key = self._own_key()
+        own_key = self._signing.own_key
         authorities = machine.authorities or chain.authorities
         height, round_ = max(machine.height, 1), machine.round
         progress = self._sync.progress
@@ -122,9 +120,8 @@ class Explainer:
             work_age_ms=None if work_s is None else _ms(work_s),
             refusal=None if refusal is None else (refusal.round, refusal.problem),
             skew_ms=self._presence.clocks.skew_ms(authorities, own_key),
-            double_signs=tuple(self._presence.evidence.items()),
-            without_sign_state=self.without_sign_state(),
-            amendment=self.amendment(),
+            double_signs=tuple(self._convicted().items()),
+            amendment=self._amendment(),
             halt=_halt(self._engine),
             test_network=chain.genesis.test_network,
         )
@@ -180,23 +177,45 @@ class Explainer:
             )
         return tuple(found)
 
-    def _plain_signing(self) -> SigningFacts:
-        """What engine and gossip know themselves of whether this node signs."""
-        own_key = self._own_key()
-        if own_key is None:
-            return SigningFacts("follower")
-        if own_key not in self._chain.authorities:
+    def signing(self) -> SigningFacts:
+        """Return whether this node signs the next block, and if not, why."""
+        own_key = self._signing.own_key
+        found = [one for one in self._signing.describe() if one["key"] == own_key]
+        return signing_facts(found[0], self._chain.authorities.honest_size) if found else FOLLOWER
+
+    def _amendment(self) -> tuple[str, int] | None:
+        coming = unknown(self._chain.amendments, self._chain.known_amendments)
+        return (coming[0].name, coming[0].height) if coming else None
+
+
+def signing_facts(described: Mapping[str, Any], needed: int) -> SigningFacts:
+    """Return in words what `Signing.describe` says of a key; `needed` answers open its gate."""
+    match described["state"]:
+        case "signing":
+            return SigningFacts()
+        case "outside":
             return SigningFacts(
                 "outside", "its key is no authority of this height", "clawpurse authority show"
             )
-        if self._engine.may_sign:
-            return SigningFacts()
-        return SigningFacts(
-            "listening",
-            f"it listens first, and asks {self._chain.authorities.honest_size} peers what its key "
-            "signed before",
-            passing=True,
-        )
+        case "away":
+            return SigningFacts("away", f"its signer cannot be asked ({described['why']})")
+        case "observing":
+            height = described["from_height"]
+            return SigningFacts(
+                "observing",
+                "its key signed what is not all remembered here; it observes, and signs again "
+                f"from block {height}",
+                passing=True,
+                from_height=height,
+            )
+        case state:
+            answers = min(described["answers"], needed)
+            return SigningFacts(
+                state,
+                f"it listens first; {answers} of {needed} peers have said what its key signed "
+                "before",
+                passing=True,
+            )
 
 
 def _ms(seconds: float) -> int:

@@ -82,7 +82,7 @@ class SigningFacts:
 
     `why` continues the sentence "This node does not sign: …"; `command` mends it, if one does.
     Kinds that are expected of a healthy node (`signs`, `follower`) have no `why`. `passing`
-    states end by themselves.
+    states end by themselves. `observing` has forgotten votes and waits for block `from_height`.
     """
 
     kind: str = "signs"
@@ -90,6 +90,7 @@ class SigningFacts:
     command: str = ""
     hint: str = ""
     passing: bool = False
+    from_height: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,6 @@ class Facts:
     refusal: tuple[int, str] | None = None
     skew_ms: int | None = None
     double_signs: tuple[tuple[bytes, int], ...] = ()
-    without_sign_state: tuple[bytes, ...] = ()
     amendment: tuple[str, int] | None = None
     halt: str | None = None
     test_network: bool = False
@@ -240,19 +240,8 @@ def _findings(facts: Facts, missing: tuple[Missing, ...], have: int) -> Iterator
     yield from _stopped(facts)
     yield from _disconnected(facts)
     count = len(facts.authorities)
-    lost = len(facts.without_sign_state)
-    if lost > count - facts.quorum and lost:
-        yield Finding(
-            State.CEREMONY,
-            False,
-            f"{lost} of {count} authorities have lost their signing state, {count - facts.quorum} "
-            "may: a lower floor could fork, so only the recovery ceremony goes on. Payments wait, "
-            "nothing is lost.",
-            "recovery",
-            hint="The holders of the recovery keys that genesis names decide; nobody else may.",
-        )
     if len(missing) > count - facts.quorum and listens(facts):
-        yield _no_quorum(facts, missing, have)
+        yield _deadlock(facts, missing) or _no_quorum(facts, missing, have)
     elif listens(facts) and _fails(facts):
         yield _rounds(facts, missing)
     yield from _not_signing(facts, missing, have)
@@ -320,6 +309,28 @@ def _disconnected(facts: Facts) -> Iterator[Finding]:
             "peers",
             "clawpurse testnet start" if facts.test_network else "clawpurse doctor",
         )
+
+
+def _deadlock(facts: Facts, missing: tuple[Missing, ...]) -> Finding | None:
+    """More than f wait for a height that cannot come (R26): nobody else's doing ends it.
+
+    Why the others follow without signing is not known here; that they do is.
+    """
+    count, waiting = len(facts.authorities), facts.signing.from_height
+    watching = [one for one in missing if one.standing is Standing.FOLLOWING]
+    if waiting is None or len(watching) <= count - facts.quorum:
+        return None
+    return Finding(
+        State.CEREMONY,
+        False,
+        f"{len(watching)} of {count} authorities follow without signing, {count - facts.quorum} "
+        "may. This node has forgotten votes and signs again from block "
+        f"{waiting}, which cannot come if the others wait alike: a lower floor could fork, so "
+        "then only the recovery ceremony goes on. Payments wait, nothing is lost.",
+        "recovery",
+        "clawpurse consensus state",
+        "First ask each of them why it does not sign.",
+    )
 
 
 def _no_quorum(facts: Facts, missing: tuple[Missing, ...], have: int) -> Finding:

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from clawpurse.consensus.effects import Effect, EvidenceFound
+from clawpurse.consensus.effects import Effect
 from clawpurse.consensus.inputs import (
     Input,
     ProposalReceived,
@@ -138,13 +138,12 @@ class Presence:
         self._place: Place | None = None
         self._work: tuple[int, float] | None = None
         self._refusal: tuple[int, Refusal] | None = None
-        self.evidence: dict[bytes, int] = {}
         self.sign_refusals = 0
         self.clocks: Final = ClockWatch()
 
     # -- what others tell
 
-    def stepped(self, event: Input | None, peer: bytes | None, effects: Sequence[Effect]) -> None:
+    def stepped(self, event: Input | None, peer: bytes | None, _out: Sequence[Effect]) -> None:
         """Hear of an input that the machine has taken, before its effects are performed.
 
         None only looks where the machine stands now.
@@ -165,9 +164,6 @@ class Presence:
                 self._refusal = self._machine.height, Refusal(self._machine.round, problem)
             case WorkAvailable(height) if self._work is None or self._work[0] < height:
                 self._work = height, now_s
-        for effect in effects:
-            if isinstance(effect, EvidenceFound):
-                self.evidence[effect.evidence.authority] = effect.evidence.height
 
     def certified(self, authorities: AuthoritySet, packed: bytes) -> None:
         """Hear of a new block's certificate; followers know authorities by nothing else."""
@@ -257,7 +253,7 @@ class Presence:
         """Keep voices of members only; the set changes with the height."""
         members = self._machine.authorities
         if members is not None:
-            for known in (self._heard, self._signed_in, self.evidence):
+            for known in (self._heard, self._signed_in):
                 for key in [key for key in known if key not in members]:
                     del known[key]
 

@@ -56,7 +56,8 @@ class ExplainMethods:
                     "votes[{round prevotes precommits polka prevotesBy precommitsBy}] with "
                     "votesBy[{authority name blockId}] and bitmaps over the sorted set, decided "
                     "authorities[{authority name}] quorum timers[{kind height round leftMs}] "
-                    "signing signer{state why} ownMessages[{kind round blockId}] refused "
+                    "signing signer{state why} keys[{authority state fromHeight answers refusals "
+                    "watermark{height round kind}}] ownMessages[{kind round blockId}] refused "
                     "signingRefusals evidenceSeen"
                 ),
             ),
@@ -108,6 +109,7 @@ class ExplainMethods:
             ],
             "signing": engine.may_sign,
             "signer": {"state": facts.signing.kind, "why": facts.signing.why},
+            "keys": [_key(one) for one in services.signing.describe()],
             "ownMessages": [
                 {
                     "kind": kind_of(message).name.lower(),
@@ -157,6 +159,19 @@ def explanation_json(facts: Facts, found: Explanation, explainer: Explainer, now
             {"authority": authority_text(key), "height": height}
             for key, height in facts.double_signs
         ],
+    }
+
+
+def _key(described: dict[str, Any]) -> Json:
+    """One key of this node: whether it signs, and what it signed last."""
+    height, round_, kind = described["watermark"]
+    return {
+        "authority": authority_text(described["key"]),
+        "state": described["state"],
+        "fromHeight": described["from_height"],
+        "answers": described["answers"],
+        "refusals": described["refusals"],
+        "watermark": {"height": height, "round": round_, "kind": kind},
     }
 
 

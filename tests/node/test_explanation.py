@@ -71,7 +71,8 @@ FOLLOWER = replace(
 LISTENING = SigningFacts(
     "listening", "it listens first, and asks 2 peers what its key signed before", passing=True
 )
-LOST = SigningFacts("observing", "its signing state was restored", "clawpurse doctor")
+FORGOT = SigningFacts("observing", "it observes", passing=True, from_height=134)
+LOST = SigningFacts("away", "its signer cannot be asked (no answer)", "clawpurse doctor")
 
 CASES: list[tuple[str, Facts, State, str, str]] = [
     (
@@ -325,19 +326,28 @@ CASES: list[tuple[str, Facts, State, str, str]] = [
         "operator",
     ),
     (
-        "more than f without signing state",
-        replace(IDLE, without_sign_state=(MILAN, ROME)),
+        "more than f follow without signing, this one because it forgot votes",
+        replace(
+            IDLE,
+            signing=FORGOT,
+            authorities=(
+                signs(BERLIN),
+                signs(MILAN, vote_age_ms=60_000, passed_age_ms=60_000),
+                *ALL[2:],
+            ),
+        ),
         State.CEREMONY,
-        "2 of 4 authorities have lost their signing state, 1 may: a lower floor could fork, so "
-        "only the recovery ceremony goes on. Payments wait, nothing is lost.",
+        "2 of 4 authorities follow without signing, 1 may. This node has forgotten votes and signs "
+        "again from block 134, which cannot come if the others wait alike: a lower floor could "
+        "fork, so then only the recovery ceremony goes on. Payments wait, nothing is lost.",
         "recovery",
     ),
     (
-        "up to f without signing state is nothing for a ceremony",
-        replace(IDLE, without_sign_state=(MILAN,)),
-        State.IDLE,
-        "All is well: block 131 is final, 4.2 s old; the network waits for nothing.",
-        "nothing",
+        "up to f of them wait, and the others go on",
+        replace(IDLE, signing=FORGOT),
+        State.NOT_SIGNING,
+        "This node does not sign: it observes. The others go on: 3 of 4 sign, 3 are needed.",
+        "signing",
     ),
     (
         "an authority signed twice",

@@ -21,7 +21,6 @@ from clawpurse.consensus.inputs import (
 )
 from clawpurse.consensus.machine import Machine
 from clawpurse.consensus.timeouts import TimeoutParams
-from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.messages import Proposal
 from clawpurse.ledger.agreement.signbytes import Kind
@@ -39,7 +38,6 @@ from tests.node.test_votes import (
     DOMAIN,
     HEIGHT,
     KEYS,
-    SEEDS,
     START_MS,
     block,
     proposal,
@@ -230,16 +228,6 @@ async def test_the_place_and_what_this_node_refused(autojump_clock: trio.abc.Clo
     assert bench.presence.refusal == (0, "the state root differs")
     bench.hear(SignRefused(Kind.PREVOTE, HEIGHT, 0))
     assert bench.presence.sign_refusals == 1
-
-
-async def test_double_signing_is_remembered(autojump_clock: trio.abc.Clock) -> None:
-    bench = Bench()
-    bench.hear(VoteReceived(vote(2)))
-    unsigned = vote(2)._replace(block_id=None)
-
-    other = unsigned._replace(signature=crypto.sign(SEEDS[2], unsigned.sign_bytes(DOMAIN)))
-    bench.hear(VoteReceived(other), Q)
-    assert bench.presence.evidence == {KEYS[2]: HEIGHT}
 
 
 async def test_followers_learn_from_certificates(autojump_clock: trio.abc.Clock) -> None:

@@ -11,7 +11,7 @@ import trio
 from clawpurse.consensus.inputs import Signed, StartHeight, WorkAvailable
 from clawpurse.consensus.timeouts import TimeoutParams
 from clawpurse.ledger import crypto
-from clawpurse.ledger.agreement.messages import Proposal, SignedMessage, Vote
+from clawpurse.ledger.agreement.messages import SignedMessage, Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.node.votes import GREETING_MAX, HAVE_PERIOD_S, PARTICIPANT_S
 from tests.node.test_votes import (
@@ -121,7 +121,6 @@ async def test_whoever_precommits_shows_the_polka_and_a_long_round_repeats_itsel
     )
     from clawpurse.consensus.machine import Machine
     from clawpurse.consensus.timeouts import TimeoutKind
-    from clawpurse.ledger.agreement.certificates import PolkaCertificate
 
     machine = Machine(DOMAIN)
     pace = TimeoutParams(interval_ms=0)
