@@ -54,6 +54,7 @@ from clawpurse.node.presence import Presence
 from clawpurse.node.proposing import Proposing
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.signer import Signer
+from clawpurse.node.signer_link import SignerLink
 from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 from clawpurse.node.verifier import Verifier
@@ -95,12 +96,15 @@ class Outside:
 class Keys:
     """A node's identity: the node key's seed, a signer per authority key, admin token.
 
+    `link` keeps a remote signer connected; None where all keys are in this process.
+
     The secrets stay out of its representation, and so out of logs and tracebacks.
     """
 
     node_seed: bytes = field(repr=False)
     signers: Mapping[bytes, Signer]
     admin_token: str = field(repr=False)
+    link: SignerLink | None = None
 
 
 class Node:
@@ -124,6 +128,7 @@ class Node:
         self.precedence: Final = Precedence()
         self.chain: Final = self._open_chain(genesis)
         self.signing: Final = Signing(keys.signers, self.chain, self.domain, outside.clock)
+        self._link: Final = keys.link
         self.pool: Final = Mempool(
             PoolLimits(
                 config.mempool_transactions_max,
@@ -435,6 +440,8 @@ class Node:
                     self.care.run,
                 ):
                     nursery.start_soon(task)
+                if self._link is not None:
+                    nursery.start_soon(self._link.run, self.signing.signer_is_back)
                 await self.intake.restore(restored)
                 await nursery.start(self.ports.run)
                 task_status.started()

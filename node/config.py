@@ -25,6 +25,7 @@ ENVIRONMENT_PREFIX: Final = "CLAWPURSE_"
 P2P_PORT: Final = 9640
 RPC_PORT: Final = 9641
 METRICS_PORT: Final = 9642
+SIGNER_PORT: Final = 9639
 CONFIG_NAME: Final = "config.toml"
 # A name stands in a sentence with others.
 NAME_CHARS_MAX: Final = 32
@@ -43,6 +44,13 @@ class NodeConfig(BaseModel):
     peers: tuple[str, ...] = ()
     private_peers: tuple[str, ...] = ()
     authority: bool = False
+    # A remote signer (R25): where it listens, its node id, and the authorities whose keys it has.
+    signer_address: str = ""
+    signer_key: str = ""
+    signer_authorities: tuple[str, ...] = ()
+    # Of a folder that is a remote signer: where it listens, and the id of the node it signs for.
+    signer_listen: str = f"127.0.0.1:{SIGNER_PORT}"
+    signer_client: str = ""
     # What people here call the authorities: `Berlin=clawval1…`. Shown, and trusted in nothing.
     authority_names: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
@@ -58,7 +66,26 @@ class NodeConfig(BaseModel):
     rpc_connections_max: int = Field(2_048, ge=1)
     rpc_cost_per_second: int = Field(100_000, ge=100)
 
-    @field_validator("p2p_listen", "rpc_listen", "metrics_listen")
+    @field_validator("signer_address")
+    @classmethod
+    def _signer_address(cls, value: str) -> str:
+        if value:
+            split_address(value)
+        return value
+
+    @field_validator("signer_key", "signer_client")
+    @classmethod
+    def _node_id(cls, value: str) -> str:
+        if value:
+            _each((value,), parse_node_id)
+        return value
+
+    @field_validator("signer_authorities")
+    @classmethod
+    def _authorities(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, authority_from_text)
+
+    @field_validator("p2p_listen", "rpc_listen", "metrics_listen", "signer_listen")
     @classmethod
     def _address(cls, value: str) -> str:
         split_address(value)
@@ -88,6 +115,11 @@ class NodeConfig(BaseModel):
     def names(self) -> dict[bytes, str]:
         """What people call which authority, by public key."""
         return dict(split_authority_name(text) for text in self.authority_names)
+
+    @property
+    def signer_keys(self) -> tuple[bytes, ...]:
+        """The authority keys that a remote signer holds for this node."""
+        return tuple(authority_from_text(text) for text in self.signer_authorities)
 
     @property
     def p2p_address(self) -> tuple[str, int]:

@@ -23,17 +23,27 @@ from clawpurse.ledger.store.leveldb import LevelDbStore
 from clawpurse.node.app import Keys, Node, Outside
 from clawpurse.node.clock import SystemClock
 from clawpurse.node.config import NodeConfig, split_address
-from clawpurse.node.files import DiskFiles
+from clawpurse.node.files import DiskFiles, Files
 from clawpurse.node.home import NodeHome
 from clawpurse.node.logs import start_logging, stop_logging
 from clawpurse.node.memory import collect_when_idle
 from clawpurse.node.ports import port_error
-from clawpurse.node.signer import FileSigner, Signer, set_floor
+from clawpurse.node.signer import (
+    FileSigner,
+    Guard,
+    Signer,
+    create_sign_state,
+    set_floor,
+    state_name,
+)
+from clawpurse.node.signer_link import SignerLink
+from clawpurse.node.signer_wire import MAGIC
 from clawpurse.node.verifier import ChildVerifier
-from clawpurse.node.workers import ThreadLane
-from clawpurse.p2p.address import PeerAddress
+from clawpurse.node.workers import Lane, ThreadLane
+from clawpurse.p2p.address import PeerAddress, parse_node_id
+from clawpurse.p2p.handshake import Identity
 from clawpurse.p2p.pool import PoolConfig
-from clawpurse.p2p.transport import TcpTransport
+from clawpurse.p2p.transport import TcpTransport, Transport
 from clawpurse.wallet.durable import read_private, replace_private
 
 PEERS_BYTES_MAX: Final = 8_000_000
@@ -95,16 +105,71 @@ def _limit_process() -> None:
 def _read_keys(
     home: NodeHome, config: NodeConfig, genesis: Genesis, signer_floor: int | None
 ) -> Keys:
+    node_seed, files, lane = home.read_seed(home.node_key), DiskFiles(home.signer), ThreadLane()
     signers: dict[bytes, Signer] = {}
-    if config.authority:
-        files, lane = DiskFiles(home.signer), ThreadLane()
-        for path in home.authority_keys or [home.authority_key]:
-            seed = home.read_seed(path)
-            public_key = crypto.public_key_of(seed)
-            if signer_floor is not None:
-                set_floor(files, genesis.hash, public_key, signer_floor)
-            signers[public_key] = FileSigner(seed, genesis.hash, files, lane)
-    return Keys(home.read_seed(home.node_key), signers, home.read_or_create_token())
+    link = None
+    if config.authority and config.signer_address:
+        link = signer_link(config, genesis, node_seed, files, TcpTransport(), lane)
+        signers.update(link.signers)
+    if config.authority and (home.authority_keys or link is None):
+        own = open_signers(home, genesis, files, lane, signer_floor)
+        if signers.keys() & own.keys():
+            raise OperatorError(
+                "An authority key lies in this folder and in the remote signer too.",
+                "One key is used from one place only.",
+                "clawpurse config set signer_authorities …, or remove the key here",
+            )
+        signers.update(own)
+    return Keys(node_seed, signers, home.read_or_create_token(), link)
+
+
+def open_signers(
+    home: NodeHome, genesis: Genesis, files: Files, lane: Lane, signer_floor: int | None = None
+) -> dict[bytes, Signer]:
+    """Return the signers of the authority keys in a folder. Raises `OperatorError`."""
+    signers: dict[bytes, Signer] = {}
+    for path in home.authority_keys or [home.authority_key]:
+        seed = home.read_seed(path)
+        public_key = crypto.public_key_of(seed)
+        if signer_floor is not None:
+            set_floor(files, genesis.hash, public_key, signer_floor)
+        signers[public_key] = FileSigner(seed, genesis.hash, files, lane)
+    return signers
+
+
+def signer_link(
+    config: NodeConfig,
+    genesis: Genesis,
+    node_seed: bytes,
+    files: Files,
+    transport: Transport,
+    lane: Lane,
+) -> SignerLink:
+    """Return the link to the remote signer that the configuration names.
+
+    A watermark of this node's own that is not there yet is begun: the signer's counts too, and
+    is taken over when it is first reached. Raises `OperatorError`.
+    """
+    if not config.signer_key or not config.signer_authorities:
+        raise OperatorError(
+            "signer_address is set, signer_key or signer_authorities is not.",
+            "The signer must be known by its key, and its authority by name.",
+            "clawpurse authority signer --init prints all three",
+        )
+    guards = []
+    for key in config.signer_keys:
+        if state_name(genesis.hash, key) not in files.names():
+            create_sign_state(files, genesis.hash, key)
+        guards.append(Guard(genesis.hash, key, files))
+    identity = signer_identity(genesis, node_seed)
+    signer_id, place = parse_node_id(config.signer_key), split_address(config.signer_address)
+    return SignerLink(transport, place, identity, signer_id, guards, lane, secrets.token_bytes)
+
+
+def signer_identity(genesis: Genesis, node_seed: bytes) -> Identity:
+    """Return who a node, or its signer, is to the other."""
+    secret = secrets.token_bytes(32)
+    return Identity(genesis.chain_id, genesis.hash, node_seed, secret, magic=MAGIC)
 
 
 @contextlib.contextmanager

@@ -172,6 +172,7 @@ class Engine:
         self._recovered: list[BodyStored] = []
         self._undone: Decided | None = None
         self._own_key: bytes | None = None
+        self._asks_again = False
         self._signed_before: list[SignedMessage] = []
         self._tasks: list[trio.CancelScope] = []
         self._jobs, self._new_jobs = trio.open_memory_channel[Job](JOBS_MAX)
@@ -214,10 +215,9 @@ class Engine:
         return self._signing.may_sign
 
     def sign_again(self) -> None:
-        """Ask again for signatures that could not be had: a key may sign now, or sooner or later.
-
-        A full inbox loses nothing: what is in it is performed, and the next change asks again.
-        """
+        """Ask again for signatures that could not be had: a key may sign that could not before."""
+        self._asks_again = True
+        # With a full inbox the loop is awake and looks after its next input.
         self._try_send(Delivery(None))
 
     def timers(self) -> list[tuple[TimeoutElapsed, int]]:
@@ -309,10 +309,12 @@ class Engine:
                 delivery = await self._next_delivery()
                 if delivery.stored is not None:
                     self._unsynced.append(encode(delivery.stored))
-                if delivery.event is None:
+                if self._asks_again:
+                    self._asks_again = False
                     await self._recall()
                     signs = [e for e in self.machine.outstanding() if isinstance(e, Sign)]
                     await self._perform(signs, None)
+                if delivery.event is None:
                     continue
                 effects = self.machine.step(delivery.event)
                 self.observe(delivery.event, delivery.peer, effects)
@@ -445,6 +447,8 @@ class Engine:
         if not self._signing.is_open(message.authority):
             return None
         await self._flush()
+        if self._signing.wants_recall(message.authority):
+            await self._recall()
         try:
             signature = await signer.sign(message.sign_bytes(self._domain))
         except DoubleSignRefused as err:

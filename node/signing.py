@@ -84,6 +84,8 @@ class _Desk:
         self.is_open = False
         self.closed = trio.Event()
         self.contested_until_s: float | None = None
+        # A signer that was away may have signed for somebody else meanwhile.
+        self.to_recall = True
 
     @property
     def key(self) -> bytes:
@@ -168,6 +170,10 @@ class Signing:
         desk = self._desks.get(key)
         return desk is not None and desk.is_open
 
+    def wants_recall(self, key: bytes) -> bool:
+        """Tell whether a signing state must be compared with the log before the key signs."""
+        return self._desks[key].to_recall
+
     @property
     def may_sign(self) -> bool:
         """Whether this node signs the height after the newest block."""
@@ -195,6 +201,7 @@ class Signing:
         for desk in self._desks.values():
             if desk.signer.away:
                 continue
+            desk.to_recall = False
             watermark = desk.signer.watermark
             place = watermark.order[0]
             if place < height or not watermark.sign_bytes or watermark.sign_bytes in known:
@@ -400,6 +407,8 @@ class Signing:
 
     def signer_is_back(self) -> None:
         """A signer that was away can be asked again."""
+        for desk in self._desks.values():
+            desk.to_recall = True
         self._notify()
         self.changed()
 

@@ -55,11 +55,14 @@ class Identity:
     static_secret: bytes = field(repr=False)
     agent: str = "clawpurse"
     version: int = PROTOCOL_VERSION
+    #: What the first bytes say that this connection is for: a use never answers another's.
+    magic: bytes = MAGIC
 
     def __post_init__(self) -> None:
         codec.ascii_text(self.chain_id, "chain id", CHAIN_ID_CHARS_MAX)
         codec.digest(self.genesis_hash, "genesis hash")
         codec.ascii_text(self.agent, "agent", AGENT_CHARS_MAX)
+        codec.binary(self.magic, "magic", len(MAGIC), len(MAGIC))
 
     @property
     def node_id(self) -> bytes:
@@ -69,7 +72,7 @@ class Identity:
     @property
     def preface(self) -> bytes:
         """Magic and version; also the Noise prologue."""
-        return MAGIC + self.version.to_bytes(2, "big")
+        return self.magic + self.version.to_bytes(2, "big")
 
 
 @dataclass(frozen=True)
@@ -165,12 +168,13 @@ class Handshake:
 
     def _judge_preface(self) -> None:
         """Refuse another protocol on its first differing byte, before any arithmetic."""
-        seen = bytes(self._buffer[: len(MAGIC)])
-        if seen != MAGIC[: len(seen)]:
+        magic = self._identity.magic
+        seen = bytes(self._buffer[: len(magic)])
+        if seen != magic[: len(seen)]:
             raise ProtocolViolation("first bytes are not this protocol's")
         if len(self._buffer) < PREFACE_BYTES:
             return
-        version = int.from_bytes(self._buffer[len(MAGIC) : PREFACE_BYTES], "big")
+        version = int.from_bytes(self._buffer[len(magic) : PREFACE_BYTES], "big")
         if version != self._identity.version:
             raise WrongNetwork("protocol version", str(self._identity.version), str(version))
         del self._buffer[:PREFACE_BYTES]

@@ -201,13 +201,22 @@ def disk_of(running: Running) -> Disk:
     )
 
 
-def run_lab(scenario: Callable[[Lab], Awaitable[Any]], *, seed: int = 0, **settings: Any) -> Any:
-    """Run `scenario(lab)` with four authorities by default; prints the seed that repeats it."""
+def run_lab(
+    scenario: Callable[[Any], Awaitable[Any]],
+    *,
+    seed: int = 0,
+    make: Callable[..., Lab] | None = None,
+    **settings: Any,
+) -> Any:
+    """Run `scenario(lab)` with four authorities by default; prints the seed that repeats it.
+
+    `make` makes a lab of another kind.
+    """
     print(f"lab seed {seed}")
 
     async def main() -> Any:
         async with trio.open_nursery() as nursery:
-            lab = Lab(nursery, seed, **{"authorities": 4, **settings})
+            lab = (make or Lab)(nursery, seed, **{"authorities": 4, **settings})
             result = await scenario(lab)
             lab.check()
             nursery.cancel_scope.cancel()

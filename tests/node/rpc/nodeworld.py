@@ -174,7 +174,7 @@ class NodeWorld:
         node = Node(
             self.genesis,
             NodeConfig(name=name, **{"rpc_cost_per_second": 10_000_000, **config}),
-            Keys(chance.randbytes(32), self._signers(seed, disk), TOKEN),
+            self._keys(name, chance.randbytes(32), seed, disk),
             PoolConfig(name, PORT, (), tuple(other.address for other in known)),
             outside,
         )
@@ -206,9 +206,12 @@ class NodeWorld:
     def _built(self, running: Running) -> None:
         """A node is built and does not run yet: the place to look into it from."""
 
-    def _signers(self, seed: bytes | None, disk: Disk) -> dict[bytes, Signer]:
-        """The authority keys of a node: that of `seed`, none for a follower."""
-        return {} if seed is None else {crypto.public_key_of(seed): self._signer(seed, disk)}
+    def _keys(self, name: str, node_seed: bytes, seed: bytes | None, disk: Disk) -> Keys:
+        """Who a node is: an authority with the key of `seed`, a follower without."""
+        signers: dict[bytes, Signer] = {}
+        if seed is not None:
+            signers[crypto.public_key_of(seed)] = self._signer(seed, disk)
+        return Keys(node_seed, signers, TOKEN)
 
     def _signer(self, seed: bytes, disk: Disk) -> FileSigner:
         if not disk.signer.names():
