@@ -257,6 +257,41 @@ def test_known_and_future_evidence_costs_a_peer_nothing() -> None:
     run_lab(scenario)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_evidence_is_recorded_once_whichever_of_its_finders_dies_when(seed: int) -> None:
+    """What a node saw that lived on is final; nothing is final twice; nobody else is convicted."""
+
+    async def scenario(lab: Lab) -> None:
+        await lab.authorities(1, 2, 3)
+        await lab.final(lab.nodes["authority-1"], lab.pay(lab.alice))
+        await lab.reach(1)
+        liar, seen = crypto.public_key_of(lab.seeds[3]), set()
+        for turn in range(9):
+            steady, shaky = (f"authority-{n % 3 + 1}" for n in (turn, turn + 1))
+            height = lab.nodes[steady].height + 1
+            await equivocate(lab, lab.nodes[shaky], 4, height)
+            if lab.chance.random() < 0.5:
+                await equivocate(lab, lab.nodes[steady], 4, height)
+                seen.add(height)
+            await trio.sleep(lab.chance.random() * 0.2)
+            disk = await lab.crash(lab.nodes[shaky])
+            await lab.nodes[steady].node.evidence.flush()
+            await trio.sleep(lab.chance.random())
+            await lab.start(shaky, disk)
+        for node in lab.nodes.values():
+            await recorded(node, len(seen))
+        await until(lambda: all(not n.node.evidence.pending for n in lab.nodes.values()), 60)
+        await lab.final(lab.nodes["authority-1"], lab.pay(lab.bob))
+        await lab.reach(lab.nodes["authority-1"].height)
+        for node in lab.nodes.values():
+            found = [one.proof for one in list_evidence(node.node.chain.reader, 0, 100)]
+            assert {proof.authority for proof in found} == {liar}
+            assert seen <= {proof.height for proof in found}
+            assert len({proof.slot for proof in found}) == len(found)
+
+    run_lab(scenario, seed=seed)
+
+
 def ballot(lab: Lab, by: int, removed: bytes, expires_ms: int) -> Transaction:
     """A vote of the nth authority to remove one, paid for by Alice."""
     key = SigningKey(lab.seeds[by - 1])
