@@ -90,6 +90,18 @@ def add_authority(session: Session, file: Path, authority: str) -> None:
     work.add_authority(session, file, authority)
 
 
+@genesis.command("add-role", examples=("clawpurse genesis add-role genesis.json admin claw1…",))
+@FILE
+@click.argument("role")
+@click.argument("account")
+@click.pass_obj
+def add_role(session: Session, file: Path, role: str, account: str) -> None:
+    """Let an account hold a role from the start, such as admin."""
+    from clawpurse.cli import genesis as work
+
+    work.add_role(session, file, role, account)
+
+
 @genesis.command("verify", examples=("clawpurse genesis verify genesis.json --hash 0x…",))
 @FILE
 @option("--hash", "expected", metavar="HASH", envvar="CLAWPURSE_GENESIS_HASH", help="What it is.")

@@ -10,14 +10,16 @@ from typing import Any
 from clawpurse.cli.failures import UsageFault
 from clawpurse.cli.session import Session, now_ms
 from clawpurse.cli.who import account_named
-from clawpurse.ledger.address import authority_from_text, authority_text
+from clawpurse.ledger.address import account_text, authority_from_text, authority_text
 from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.ledger.genesis import (
     GENESIS_BYTES_MAX,
     Genesis,
     GenesisAccount,
     GenesisAsset,
+    GenesisRole,
 )
+from clawpurse.ledger.names import plain_name
 from clawpurse.ledger.params import NATIVE_ASSET, Params, asset_name
 from clawpurse.ledger.rules import time_text
 from clawpurse.modules.registry import build_registry
@@ -94,6 +96,23 @@ def add_authority(session: Session, file: Path, authority: str) -> None:
     if key in old.authorities:
         raise UsageFault(f"{authority} is an authority already.", "", "")
     changed = replace(old, authorities=tuple(sorted((*old.authorities, key))))
+    replace_private(file, changed.to_json().encode())
+    _tell(session, file, changed)
+
+
+def add_role(session: Session, file: Path, role: str, account: str) -> None:
+    """Let an account hold a role from the start."""
+    old = read(file)
+    entry = GenesisRole(plain_name(role, "role"), account_named(session, account).account)
+    if entry in old.roles:
+        raise UsageFault(f"{account} holds the role {role} already.", "", "")
+    if entry.account not in {one.account for one in old.accounts}:
+        raise UsageFault(
+            f"{account} is not an account of {file} yet.",
+            "",
+            f"clawpurse genesis add-account {file} {account} 1",
+        )
+    changed = replace(old, roles=tuple(sorted((*old.roles, entry))))
     replace_private(file, changed.to_json().encode())
     _tell(session, file, changed)
 
@@ -179,6 +198,9 @@ def _tell(session: Session, file: Path, found: Genesis) -> None:
                 for one in found.assets
             ],
             "accounts": len(found.accounts),
+            "roles": [
+                {"role": one.role, "account": account_text(one.account)} for one in found.roles
+            ],
         }
         session.out.emit(document)
         return
@@ -192,4 +214,5 @@ def _tell(session: Session, file: Path, found: Genesis) -> None:
         for one in found.assets
     ]
     pairs += [("Authority", authority_text(key)) for key in found.authorities]
+    pairs += [("Role", f"{one.role}: {account_text(one.account)}") for one in found.roles]
     out.fields(pairs)

@@ -44,6 +44,8 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "doctor": Entry("cmd_doctor", "doctor", "look for what is wrong, and say what mends it"),
         "genesis": Entry("cmd_genesis", "genesis", "found a network: create, add, verify"),
         "authority": Entry("cmd_authority", "authority", "who decides blocks, and with which keys"),
+        "role": Entry("cmd_role", "role", "who may do what, and who could"),
+        "upgrade": Entry("cmd_upgrade", "upgrade", "changes of the rules, by vote"),
         "consensus": Entry("cmd_consensus", "consensus", "how deciding goes"),
         "validators": Entry("cmd_status", "validators", "who decides blocks (authority show)"),
         "db": Entry("cmd_db", "db", "check what is on disk"),

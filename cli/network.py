@@ -20,7 +20,8 @@ from clawpurse.ledger.address import account_text, authority_text
 from clawpurse.ledger.agreement.authorities import AUTHORITIES_MAX
 from clawpurse.ledger.crypto import public_key_of
 from clawpurse.ledger.errors import OperatorError
-from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
+from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset, GenesisRole
+from clawpurse.ledger.names import ADMIN_ROLE
 from clawpurse.ledger.params import NATIVE_ASSET, Params
 from clawpurse.modules.faucet.keys import faucet_account, faucet_seed
 from clawpurse.modules.registry import build_registry
@@ -43,6 +44,8 @@ EURO: Final = "EURX"
 FEE_MIN: Final = 1
 FAUCET_CLAW: Final = 1_000_000_00
 FAUCET_EURX: Final = 1_000_000_00
+# Each authority's own account pays for its votes: ten thousand of them.
+AUTHORITY_CLAW: Final = 100_00
 ASSETS: Final = (
     GenesisAsset(NATIVE_ASSET, 2, "The test network's own money"),
     GenesisAsset(EURO, 2, "A test euro"),
@@ -192,7 +195,11 @@ def _fill(folder: Path, authorities: int, base_port: int, now_ms: int) -> None:
 
 
 def test_genesis(chain_id: str, time_ms: int, authorities: list[bytes]) -> Genesis:
-    """Return the genesis of a test network: two assets, everything with the faucet."""
+    """Return the genesis of a test network: two assets, nearly everything with the faucet.
+
+    Each authority has an account of its own, which its key signs for, so that votes need no
+    wallet; the first one's is the administrator.
+    """
     faucet = public_key_of(faucet_seed(chain_id, time_ms))
     balances = ((NATIVE_ASSET, FAUCET_CLAW), (EURO, FAUCET_EURX))
     return Genesis(
@@ -201,7 +208,18 @@ def test_genesis(chain_id: str, time_ms: int, authorities: list[bytes]) -> Genes
         authorities=tuple(sorted(authorities)),
         params=Params(fee_min=FEE_MIN),
         assets=ASSETS,
-        accounts=(GenesisAccount(faucet, balances),),
+        accounts=tuple(
+            sorted(
+                [
+                    GenesisAccount(faucet, balances),
+                    *(
+                        GenesisAccount(key, ((NATIVE_ASSET, AUTHORITY_CLAW),))
+                        for key in authorities
+                    ),
+                ]
+            )
+        ),
+        roles=(GenesisRole(ADMIN_ROLE, authorities[0]),),
         modules=tuple((module.name, module.version) for module in build_registry().modules),
         test_network=True,
     )

@@ -42,29 +42,33 @@ def confirm(out: Output, question: str, option: str) -> bool:
 
 
 def confirm_by_name(
-    out: Output, warning: Sequence[str], name: str, *, yes: bool, understood: str | None
+    out: Output,
+    warning: Sequence[str],
+    name: str,
+    *,
+    yes: bool,
+    understood: str | None,
+    nothing: str = "Nothing was deleted.",
 ) -> None:
-    """Have a destructive step confirmed by typing `name`, or by `--yes --i-understand NAME`.
+    """Have a dangerous step confirmed by typing `name`, or by `--yes --i-understand NAME`.
 
-    Raises `UsageFault` when it is not confirmed; nothing has been done then.
+    Raises `UsageFault` when it is not confirmed; nothing has been done then, as `nothing` says.
     """
     if yes or understood is not None:
         if yes and understood == name:
             return
         raise UsageFault(
-            "Nothing was deleted: both options are needed, with this very name.",
+            f"{nothing[:-1]}: both options are needed, with this very name.",
             "",
             f"--yes --i-understand {name}",
         )
     for line in warning:
         out.ask(line + "\n")
     if not at_terminal():
-        raise UsageFault(
-            "No terminal to ask at.", "Nothing was deleted.", f"add --yes --i-understand {name}"
-        )
+        raise UsageFault("No terminal to ask at.", nothing, f"add --yes --i-understand {name}")
     out.ask(f"Type {name} to go on: ")
     if _line().strip() != name:
-        raise UsageFault("That is not its name.", "Nothing was deleted.", "")
+        raise UsageFault("That is not its name.", nothing, "")
 
 
 def secret_words(out: Output, question: str, option: str) -> str:
