@@ -26,7 +26,7 @@ from clawpurse.ledger.errors import (
     StorageFault,
 )
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.store.blocks import BlockStore, check_blocks
+from clawpurse.ledger.store.blocks import BlockStore, check_blocks, check_indexes
 from clawpurse.ledger.store.format import enter
 from clawpurse.ledger.store.leveldb import LevelDbStore
 from clawpurse.ledger.store.recovery import check_state
@@ -103,6 +103,8 @@ class _Check:
             last = min(first + _STEP - 1, self.height)
             self._progress(f"block {last} of {self.height}")
             yield from (str(fault) for fault in check_blocks(self._store, first, last))
+        self._progress("indexes")
+        yield from (str(fault) for fault in check_indexes(self._store))
 
     def _check_chain(self) -> Iterator[str]:
         """Compare headers with each other and with the certificates that decided them."""
