@@ -6,7 +6,7 @@ do. So sequences have no gaps that last, and "accepted" has a meaning that can b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -51,11 +51,24 @@ class Client:
 
     def hand_in(self, node: Running) -> None:
         """Submit at a node, as a task that dies with it."""
-        assert node.nursery is not None
-        node.nursery.start_soon(self._submit, node, self.next())
+        transaction = self.next()
 
-    async def _submit(self, node: Running, transaction: Transaction) -> None:
-        world = self.world
+        def accepted() -> None:
+            if self.open is transaction:
+                self.open = None
+
+        submit(self.world, node, transaction, accepted)
+
+
+def submit(
+    world: World,
+    node: Running,
+    transaction: Transaction,
+    on_accepted: Callable[[], None] = lambda: None,
+) -> None:
+    """Hand a payment in at a node, as a task that dies with it."""
+
+    async def task() -> None:
         try:
             await node.node.intake.submit(transaction.raw)
         except (Malformed, BadSignature, Refused) as err:
@@ -64,8 +77,10 @@ class Client:
             return
         accepted = Accepted(trio.current_time(), node.name, transaction)
         world.accepted.setdefault(transaction.tx_id, accepted)
-        if self.open is transaction:
-            self.open = None
+        on_accepted()
+
+    assert node.nursery is not None
+    node.nursery.start_soon(task)
 
 
 def clients_of(world: World) -> list[Client]:

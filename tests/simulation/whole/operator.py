@@ -1,49 +1,57 @@
 """What the operator of a simulated node does when it does not come back by itself.
 
-Only what the documentation says: start it, read what it says, restore or empty its data, and
-name a floor above everything that its key ever signed.
+Only what the documentation says: start it, read what it says, check a database that is in doubt,
+move damaged data away and let the node fetch the chain, name a floor for a lost signing state.
 """
 
 from __future__ import annotations
 
 from typing import Any, cast
+from unittest import mock
 
-from clawpurse.ledger.agreement.signbytes import parse
-from clawpurse.node.signer import set_floor
-from tests.simulation.whole.media import Backup
+from clawpurse.cli.db import _Check
+from clawpurse.ledger.store.memory import MemoryStore
+from tests.simulation.whole.harms import DATABASE
+from tests.simulation.whole.media import Backup, Medium
 from tests.simulation.whole.world import FOLLOWER, Violation, World
 
 EMPTY = Backup({}, {}, {}, {})
 
 
-async def bring_back(world: World, name: str) -> None:
-    """Start a node; if it refuses, do what its operator is told to. Raises `Violation`."""
+async def bring_back(world: World, name: str, flipped: bytes = b"") -> None:
+    """Start a node; if it refuses, do what its operator is told to. Raises `Violation`.
+
+    `flipped` is the record of its database in which a bit was flipped, for the message.
+    """
+    medium, harm = world.down[name], world.tampered.get(name)
+    if harm is not None and DATABASE in harm:
+        problems = database_problems(world, medium)
+        if not problems:
+            raise Violation(7, f"{name}: `db check` does not find the {harm} in {flipped!r}")
+        begin_anew(world, name)
     if await world.begin(name) is not None:
         return
     ending = world.endings[-1]
-    if name not in world.tampered:
+    if harm is None:
         raise Violation(8, f"{name} does not come back: {ending.kind}, {ending.why}")
     begin_anew(world, name)
+    if await world.begin(name) is not None:
+        return
+    if name != FOLLOWER:
+        # It is the signing state: what it says has to be told by its operator.
+        world.raise_floor(name, world.down[name])
     if await world.begin(name) is None:
         why = world.endings[-1].why
         raise Violation(8, f"{name} does not come back although its operator did all: {why}")
 
 
 def begin_anew(world: World, name: str) -> None:
-    """Empty a node's data; its key signs nothing up to where it ever signed."""
-    medium = world.down[name]
-    medium.restore(EMPTY, data=True, signer=False)
-    if name != FOLLOWER:
-        key = next(key for key, owner in world.key_names.items() if owner == name)
-        world.excused.setdefault(name, "began anew")
-        set_floor(cast(Any, medium.signer), world.genesis.hash, key, floor_of(world, key))
+    """Move a node's data away. Its signing state stays."""
+    world.down[name].restore(EMPTY, data=True, signer=False)
+    world.tampered[name] = "moved away"
 
 
-def floor_of(world: World, authority: bytes) -> int:
-    """The height above all that a key ever signed."""
-    heights = (
-        parse(release.sign_bytes).height
-        for release in world.releases
-        if release.authority == authority
-    )
-    return 1 + max(heights, default=0)
+def database_problems(world: World, medium: Medium) -> list[str]:
+    """What `clawpurse db check` finds."""
+    store = MemoryStore(dict(medium.backup().store))
+    return _Check(cast(Any, mock.Mock()), world.genesis, cast(Any, store)).run()

@@ -16,8 +16,9 @@ import trio
 
 from clawpurse.ledger.agreement.signbytes import Kind
 from tests.node.rpc.nodeworld import Running
-from tests.simulation.whole.clients import clients_of, lacking
+from tests.simulation.whole.clients import clients_of, lacking, submit
 from tests.simulation.whole.crashes import AT_START, HOWS, LEFT_TO_DO, LIVE
+from tests.simulation.whole.harms import Harms
 from tests.simulation.whole.media import Fuse, Medium
 from tests.simulation.whole.operator import bring_back
 from tests.simulation.whole.world import FOLLOWER, SENDING_S, Checker, Violation, World, run_world
@@ -74,6 +75,7 @@ class Storm:
         self.world = world
         self.chance = random.Random(f"storm {world.seed} {len(world.names)}")
         self.clients = clients_of(world)
+        self.harms = Harms(world, self.chance)
         self.actions = self._drawn_actions()
 
     def _drawn_actions(self) -> list[Callable[[], object]]:
@@ -103,10 +105,19 @@ class Storm:
             self.slow_disk,
             self.break_disk,
             self.low_disk,
+            self.harms.flip,
+            self.harms.flip,
+            self.harms.lie,
+            self.harms.restore,
             self.lone_payment,
         ]
         harm = self.chance.sample(kinds, self.chance.randint(3, 8))
-        return [*harm, *harm, *[self.pay] * 6, *[self.revive] * 4, self.heal_links, self.mend]
+        return [*harm, *harm, *[self.pay] * 6, *[self.revive] * 4, *self.always]
+
+    @property
+    def always(self) -> list[Callable[[], object]]:
+        """What happens in every storm."""
+        return [self.heal_links, self.mend, self.harms.back_up, self.kill_one]
 
     # -- whom
 
@@ -343,7 +354,7 @@ class Storm:
         while not self._all_sign():
             # Who was ending, on a slow disk, when it became calm, comes back a moment later.
             for name in list(world.down):
-                await bring_back(world, name)
+                await bring_back(world, name, self.harms.flipped.get(name, b""))
             if trio.current_time() > deadline:
                 raise Violation(10, f"not all sign within {PATIENCE_S} s: {self.where()}")
             await trio.sleep(0.1)
@@ -358,11 +369,19 @@ class Storm:
     async def settle(self) -> None:
         """Everything that was promised comes true, and the network pays as on its first day."""
         await self._hand_in_all()
+        self._send_again()
         await self.until(lambda: not lacking(self.world), "payments")
         for client in self.clients:
             client.next()
         await self._hand_in_all()
         await self.until(lambda: not lacking(self.world), "last payments")
+
+    def _send_again(self) -> None:
+        """What a node accepted may be lost with its disk: those who paid send it again."""
+        if not self.world.tampered:
+            return
+        for tx_id in {tx_id: None for _, tx_id in lacking(self.world)}:
+            submit(self.world, self.chance.choice(self.up), self.world.accepted[tx_id].transaction)
 
     async def _hand_in_all(self) -> None:
         deadline = trio.current_time() + PATIENCE_S

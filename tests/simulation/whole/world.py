@@ -40,7 +40,7 @@ from clawpurse.node.bodies import Body
 from clawpurse.node.clock import Clock, LoopClock
 from clawpurse.node.ports import Listen
 from clawpurse.node.rpc import server
-from clawpurse.node.signer import FileSigner
+from clawpurse.node.signer import FileSigner, set_floor
 from clawpurse.p2p.address import PeerAddress
 from clawpurse.p2p.channels import Channel
 from tests.node.lab import Lab, WatchedSigner, leaves
@@ -230,6 +230,13 @@ class World(Lab):
         """Let all checkers judge."""
         for checker in self.checkers:
             checker.at_end(self)
+
+    def raise_floor(self, name: str, medium: Medium) -> None:
+        """Let an authority sign nothing up to what it ever signed, as its operator would."""
+        key = next(key for key, owner in self.key_names.items() if owner == name)
+        heights = (parse(r.sign_bytes).height for r in self.releases if r.authority == key)
+        floor = 1 + max(heights, default=0)
+        set_floor(cast(Any, medium.signer), self.genesis.hash, key, floor)
 
     # -- building a node
 
