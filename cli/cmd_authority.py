@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from clawpurse.cli import cmd_authority_keys as keys
 from clawpurse.cli.acting_options import AUTHORITY_HOMES, acting_options, terms_of
 from clawpurse.cli.framework import Group, node_options, option
 from clawpurse.cli.session import Session
@@ -24,6 +25,8 @@ authority = Group(
     help="Those who decide blocks.",
     examples=("clawpurse authority show", "clawpurse authority show --json"),
 )
+for _command in (keys.signer, keys.move_out, keys.move_in, keys.rotate_key, keys.retire_key):
+    authority.add_command(_command)
 
 
 @authority.command("show", examples=("clawpurse authority show",))

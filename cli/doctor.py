@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import trio
 
+from clawpurse.cli.authority_keys import SETS_OUTSIDE_MIN
 from clawpurse.cli.config import is_node_folder
 from clawpurse.cli.failures import Exit, failure_of
 from clawpurse.cli.network import is_network, open_network
@@ -27,8 +28,9 @@ from clawpurse.ledger.crypto import public_key_of
 from clawpurse.ledger.errors import ClawPurseError, Malformed, OperatorError
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.config import NodeConfig, load_config
+from clawpurse.node.files import DiskFiles, MemoryFiles
 from clawpurse.node.home import NodeHome
-from clawpurse.node.signer import state_name
+from clawpurse.node.signer import require_here, state_name
 from clawpurse.p2p.address import PeerAddress
 
 # Before this software existed no clock was right: 2025-01-01.
@@ -253,36 +255,75 @@ def _node_keys(
     home: NodeHome, config: NodeConfig, genesis_hash: bytes, authorities: tuple[bytes, ...]
 ) -> Iterator[Finding]:
     check = f"{home.root.name} keys"
-    files = [home.node_key, *([home.authority_key] if config.authority else [])]
-    for file in files:
+    files = home.authority_keys if config.authority else []
+    if config.authority and not files and not config.signer_address:
+        files = [home.authority_key]
+    keys = []
+    for file in [home.node_key, *files]:
         try:
-            seed = home.read_seed(file)
+            keys.append(public_key_of(home.read_seed(file)))
         except OperatorError as err:
             fix = err.next_command
             if fix == "clawpurse doctor":
                 fix = "restore it from a backup"
             yield Finding(FAILED, check, err.what, fix)
             return
-    if not config.authority:
-        yield Finding(OK, check, "node.key whole and private")
-        return
-    key = public_key_of(seed)
-    if key not in authorities:
-        yield Finding(
-            FAILED,
-            check,
-            "authority.key is not an authority of this network",
-            f"clawpurse config set authority false --home {shown(home.root)}",
-        )
-    elif not (home.signer / state_name(genesis_hash, key)).exists():
-        yield Finding(
-            FAILED,
-            check,
-            "the signing state is missing: it could sign twice for one position",
-            "restore signer/, or start once with --signer-floor HEIGHT",
-        )
+    state_files = DiskFiles(home.signer) if home.signer.is_dir() else MemoryFiles()
+    for key in keys[1:]:
+        try:
+            require_here(state_files, genesis_hash, key)
+        except OperatorError as err:
+            yield Finding(FAILED, check, f"{err.what} {err.why}", err.next_command)
+            return
+        if not (home.signer / state_name(genesis_hash, key)).exists():
+            yield Finding(
+                FAILED,
+                check,
+                "the signing state is missing: it could sign twice for one position",
+                "restore signer/, or start once with --signer-floor HEIGHT",
+            )
+            return
+    whole = ", ".join([home.node_key.name, *(file.name for file in files)])
+    if files:
+        yield Finding(OK, check, f"{whole} and signing state in place")
     else:
-        yield Finding(OK, check, "node.key, authority.key and signing state in place")
+        yield Finding(OK, check, f"{whole} whole and private")
+    if config.authority:
+        held = [*keys[1:], *(config.signer_keys if config.signer_address else ())]
+        yield from _office(home, config, held, authorities)
+
+
+def _office(
+    home: NodeHome, config: NodeConfig, held: list[bytes], founders: tuple[bytes, ...]
+) -> Iterator[Finding]:
+    """Say what the keys of an authority do: ask the node if it runs, else compare with genesis."""
+    check = f"{home.root.name} office"
+
+    async def look() -> dict[str, Any] | None:
+        return await ask(rpc_url(config), "consensus_getSignerMetrics")
+
+    answer = trio.run(look) if home.lock_holder() is not None else None
+    if answer is None:
+        if not any(key in founders for key in held):
+            what = "its key is not a founding authority's: it signs once it was voted in"
+            yield Finding(WARNING, check, what, "clawpurse authority show")
+        return
+    for entry in answer["keys"]:
+        name = f"{str(entry['authority'])[:14]}…"
+        match entry["state"]:
+            case "signing":
+                yield Finding(OK, check, f"{name} signs")
+            case "outside" if len(held) > 1 and entry["outsideFor"] >= SETS_OUTSIDE_MIN:
+                fix = f"clawpurse authority retire-key --home {shown(home.root)}"
+                yield Finding(WARNING, check, f"{name} is out of force for good", fix)
+            case "outside":
+                what = f"{name} is no authority now"
+                yield Finding(WARNING, check, what, "clawpurse authority show")
+            case "away":
+                yield Finding(FAILED, check, str(entry["why"]), "start the signer")
+            case state:
+                what = f"{name} is {state}; it signs from block {entry['signsFrom']}"
+                yield Finding(WARNING, check, what, "clawpurse consensus explain")
 
 
 def _node_running(home: NodeHome, config: NodeConfig) -> Iterator[Finding]:

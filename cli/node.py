@@ -50,7 +50,7 @@ def init(
     session: Session, root: Path, name: str | None, base_port: int | None, *, authority: bool
 ) -> None:
     """Make a node's folder. What is there already stays as it is."""
-    home = _prepare(root, name, base_port, authority=authority)
+    home = prepare_folder(root, name, base_port, authority=authority)
     node_id = public_key_of(home.read_seed(home.node_key)).hex()
     config = load_config(root, {})
     key = None
@@ -81,7 +81,9 @@ def init(
     session.out.note(f"Then: clawpurse join genesis.json --hash 0x… --home {shown(root)}")
 
 
-def _prepare(root: Path, name: str | None, base_port: int | None, *, authority: bool) -> NodeHome:
+def prepare_folder(
+    root: Path, name: str | None, base_port: int | None, *, authority: bool
+) -> NodeHome:
     """Make what a node's folder lacks: keys, token, configuration."""
     if is_network(root):
         raise UsageFault(f"{root} is a test network.", "", "clawpurse testnet start")
@@ -134,10 +136,10 @@ def join(
     one, or the folder belongs to another network.
     """
     addresses = [str(PeerAddress.parse(text)) for text in peers]
-    data = _fetch(source)
+    data = fetch_genesis(source)
     genesis = Genesis.from_json(data)
     genesis_file.require_hash(source, genesis, expected)
-    home = _prepare(root, name, base_port, authority=False)
+    home = prepare_folder(root, name, base_port, authority=False)
     if home.genesis.exists() and home.read_genesis().hash != genesis.hash:
         raise OperatorError(
             f"{root} is a node of {home.read_genesis().chain_id} already.",
@@ -148,35 +150,39 @@ def join(
         raise UsageFault("Without a peer the node finds nobody.", "", "add --peer ID@HOST:PORT")
     if not home.genesis.exists():
         create_private(home.genesis, genesis.to_json().encode())
-    is_authority = _take_office(home, genesis)
+    has_key = take_office(home, genesis)
     values = read_toml(home.config)
     known = [str(one) for one in values.get("peers", ())]
     values["peers"] = (*known, *(one for one in addresses if one not in known))
-    values["authority"] = is_authority
+    values["authority"] = has_key
     _write_config(home, {key: _plain(value) for key, value in values.items()})
-    _tell_joined(session, home, genesis, is_authority=is_authority)
+    _tell_joined(session, home, genesis, is_authority=_is_founder(home, genesis))
 
 
 def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _take_office(home: NodeHome, genesis: Genesis) -> bool:
-    """Tell whether this node's key is an authority of the network; prepare it to sign if so.
+def take_office(home: NodeHome, genesis: Genesis) -> bool:
+    """Tell whether this node has a key to sign with; prepare it if so.
 
-    A key that was made here and never signed gets its signing state. Any other key might have
-    signed elsewhere: then `start` refuses until the operator names a height above all of that.
+    A key that was made here and never signed gets its signing state; if the founding authorities
+    are others, it signs once it was voted in. Any other key might have signed elsewhere: then
+    `start` refuses until the operator names a height above all of that.
     """
     if not home.authority_key.exists():
         return False
     key = public_key_of(home.read_seed(home.authority_key))
-    if key not in genesis.authorities:
-        return False
     files = DiskFiles(home.signer)
     if state_name(genesis.hash, key) not in files.names() and _UNUSED in files.names():
         create_sign_state(files, genesis.hash, key)
         remove_private(home.signer / _UNUSED)
-    return True
+    return key in genesis.authorities or state_name(genesis.hash, key) in files.names()
+
+
+def _is_founder(home: NodeHome, genesis: Genesis) -> bool:
+    keys = [public_key_of(home.read_seed(path)) for path in home.authority_keys]
+    return any(key in genesis.authorities for key in keys)
 
 
 def _tell_joined(session: Session, home: NodeHome, genesis: Genesis, *, is_authority: bool) -> None:
@@ -196,7 +202,7 @@ def _tell_joined(session: Session, home: NodeHome, genesis: Genesis, *, is_autho
     session.out.note(f"Next: clawpurse start --home {shown(home.root)}")
 
 
-def _fetch(source: str) -> bytes:
+def fetch_genesis(source: str) -> bytes:
     """Return a genesis file from disk or from an http(s) URL; the hash is checked afterwards."""
     if not source.startswith(("http://", "https://")):
         try:

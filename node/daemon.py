@@ -80,20 +80,20 @@ def run_node(
     """
     crypto.refuse_odd_library()
     config.require_safe_listeners()
-    _limit_process()
+    limit_process()
     genesis = home.read_genesis()
     lock = home.take_lock()
     handler = start_logging(config.name, config.log_level, config.log_format)
     try:
         keys = _read_keys(home, config, genesis, signer_floor)
-        with _one_error(config):
+        with one_error(config.p2p_address[1]):
             trio.run(_main, home, config, genesis, keys, on_ready)
     finally:
         stop_logging(handler)
         os.close(lock)
 
 
-def _limit_process() -> None:
+def limit_process() -> None:
     """No core dumps, which would hold keys; as many files as we may open."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -173,8 +173,11 @@ def signer_identity(genesis: Genesis, node_seed: bytes) -> Identity:
 
 
 @contextlib.contextmanager
-def _one_error(config: NodeConfig) -> Iterator[None]:
-    """Turn the groups that nurseries raise into the one error that a person can act on."""
+def one_error(port: int) -> Iterator[None]:
+    """Turn the groups that nurseries raise into the one error that a person can act on.
+
+    `port` is the one that is meant when an error only says that a port is taken.
+    """
     try:
         yield
     except BaseExceptionGroup as group:
@@ -182,7 +185,7 @@ def _one_error(config: NodeConfig) -> Iterator[None]:
         taken = _first(group, OSError)
         if found is None and isinstance(taken, OSError) and taken.errno == errno.EADDRINUSE:
             # JSON-RPC and metrics name their own port; what is left is the peer-to-peer one.
-            found = port_error(config.p2p_address[1], taken)
+            found = port_error(port, taken)
         if found is None:
             raise
         raise found from group

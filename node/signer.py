@@ -123,6 +123,7 @@ class Guard:
 
     def __init__(self, genesis_hash: bytes, public_key: bytes, files: Files) -> None:
         """Open the watermark. Raises `OperatorError` when it is not there or cannot be read."""
+        require_here(files, genesis_hash, public_key)
         self.public_key: Final = public_key
         self._genesis_hash = genesis_hash
         self._files = files
@@ -231,6 +232,84 @@ def state_name(genesis_hash: bytes, public_key: bytes) -> str:
     return f"{genesis_hash.hex()[:16]}-{public_key.hex()}.sign"
 
 
+class MoveRecord(NamedTuple):
+    """Where a key went or came from last: `number` rises with each move, over all machines.
+
+    `is_out`: it was moved out, to the node `destination`, and never signs here any more unless
+    it is moved in again.
+    """
+
+    number: int
+    is_out: bool
+    destination: bytes
+
+    def pack(self) -> bytes:
+        """Return the bytes of the record's file."""
+        return codec.pack([STATE_VERSION, self.number, self.is_out, self.destination])
+
+
+def move_name(genesis_hash: bytes, public_key: bytes) -> str:
+    """Return the file name of the record of a key's moves."""
+    return f"{genesis_hash.hex()[:16]}-{public_key.hex()}.move"
+
+
+def read_move(files: Files, genesis_hash: bytes, public_key: bytes) -> MoveRecord | None:
+    """Return the record of a key's last move, None when it never moved.
+
+    Raises `OperatorError` when it cannot be read: then nobody knows whether the key is here.
+    """
+    name = move_name(genesis_hash, public_key)
+    if name not in files.names():
+        return None
+    try:
+        wire = codec.unpack(files.read(name), size_max=SLOT_BYTES, field="move")
+        version, number, is_out, destination = codec.array(wire, "move", 4)
+        codec.version(version, "move.version", (STATE_VERSION,))
+        if type(is_out) is not bool:
+            raise Malformed("move.isOut", "is not a boolean")
+        destination = codec.digest(destination, "move.destination")
+        return MoveRecord(codec.integer(number, "move.number", 1), is_out, destination)
+    except Malformed as err:
+        raise OperatorError(
+            f"{files.where(name)} is damaged ({err}).",
+            "It says whether the authority's key was moved away from here.",
+            "restore signer/ of this folder as it was last",
+        ) from None
+
+
+def require_here(files: Files, genesis_hash: bytes, public_key: bytes) -> None:
+    """Raise `OperatorError` for a key that was moved away from this folder."""
+    record = read_move(files, genesis_hash, public_key)
+    if record is not None and record.is_out:
+        raise OperatorError(
+            f"The key of authority 0x{public_key.hex()[:16]}… was moved out of this folder.",
+            f"It belongs to node {record.destination.hex()} now.",
+            "clawpurse authority move-in BUNDLE, with a bundle that was made for this node",
+        )
+
+
+def read_watermark(files: Files, genesis_hash: bytes, public_key: bytes) -> Watermark | None:
+    """Return a key's watermark as it is on disk, None when there is none.
+
+    Raises `OperatorError` when it cannot be read.
+    """
+    name = state_name(genesis_hash, public_key)
+    return _newest(files.read(name)) if name in files.names() else None
+
+
+def install_watermark(
+    files: Files, genesis_hash: bytes, public_key: bytes, moved: Watermark
+) -> None:
+    """Make a key's state say what it says where the key came from; never lower it. Durable."""
+    name = state_name(genesis_hash, public_key)
+    last = _readable(files.read(name)) if name in files.names() else None
+    if last is None:
+        first = moved._replace(counter=0)
+        files.create(name, _slot(first) + bytes(SLOT_BYTES)).close()
+    elif last.order < moved.order:
+        _write(files, name, moved._replace(counter=last.counter + 1))
+
+
 def create_sign_state(
     files: Files, genesis_hash: bytes, public_key: bytes, floor_height: int = 0
 ) -> None:
@@ -252,6 +331,7 @@ def set_floor(files: Files, genesis_hash: bytes, public_key: bytes, height: int)
     only ever raised. What was signed stays unknown, so the state has a gap (R26): the node waits
     for the height after next before it signs.
     """
+    require_here(files, genesis_hash, public_key)
     name = state_name(genesis_hash, public_key)
     last = _readable(files.read(name)) if name in files.names() else None
     order = (height, 0, 0)

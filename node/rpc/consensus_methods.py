@@ -6,14 +6,17 @@ Where agreement stands is in `explain_methods`, what the authorities vote on in
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from clawpurse.ledger.address import authority_text
+from clawpurse.ledger.errors import CallerError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import certificate_json, hex_of
 
 Json = dict[str, Any]
+# Sets looked through for when a key was an authority last: enough to retire it by.
+OUTSIDE_COUNTED: Final = 64
 
 
 class ConsensusMethods:
@@ -34,6 +37,17 @@ class ConsensusMethods:
                     "height hash quorum authorities[{authority publicKey name "
                     "inNewestCertificate}] next{height hash quorum authorities[]} "
                     "change|null{height added[] removed[]}"
+                ),
+            ),
+            Method(
+                "consensus_getSignerMetrics",
+                "The authority keys of this node: which of them signs, and what keeps one from it",
+                self.signers,
+                result=dict[str, Any],
+                result_description=(
+                    "height keys[{authority publicKey state why "
+                    "watermark{height round kind remembersAll} signsFrom answers refusals "
+                    "outsideFor}]; state: signing, listening, observing, away or outside"
                 ),
             ),
             Method(
@@ -88,6 +102,47 @@ class ConsensusMethods:
             "added": [authority_text(key) for key in following if key not in now],
             "removed": [authority_text(key) for key in now if key not in following],
         }
+
+    def signers(self, _params: NoParams, _context: Context) -> Json:
+        """consensus_getSignerMetrics."""
+        signing = self._services.signing
+        keys = []
+        for desk in signing.describe():
+            height, round_, kind = desk["watermark"]
+            keys.append(
+                {
+                    "authority": authority_text(desk["key"]),
+                    "publicKey": hex_of(desk["key"]),
+                    "state": desk["state"],
+                    "why": desk["why"],
+                    "watermark": {
+                        "height": height,
+                        "round": round_,
+                        "kind": kind,
+                        "remembersAll": not desk["has_gap"],
+                    },
+                    "signsFrom": desk["from_height"],
+                    "answers": desk["answers"],
+                    "refusals": desk["refusals"],
+                    "outsideFor": self._outside_for(desk["key"]),
+                }
+            )
+        return {"height": self._services.chain.height, "keys": keys}
+
+    def _outside_for(self, key: bytes) -> int:
+        """Return in how many sets up to that of the block after the next a key is missing.
+
+        Counted backwards, up to `OUTSIDE_COUNTED`.
+        """
+        chain = self._services.chain
+        newest = chain.height + 2
+        for count in range(OUTSIDE_COUNTED):
+            try:
+                if newest == count or key in chain.authorities_at(newest - count):
+                    return count
+            except CallerError:
+                return count  # Below what this node keeps.
+        return OUTSIDE_COUNTED
 
     def amendments(self, _params: NoParams, _context: Context) -> Json:
         """consensus_listAmendments."""

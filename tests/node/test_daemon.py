@@ -57,7 +57,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeHome]:
     ports = {"rpc_listen": "127.0.0.1:0", "metrics_listen": "127.0.0.1:0"}
     made.config.write_text(config_text(values | ports), encoding="utf-8")
     # The limits are for a process of its own; this one runs other tests after.
-    monkeypatch.setattr(daemon, "_limit_process", lambda: None)
+    monkeypatch.setattr(daemon, "limit_process", lambda: None)
     yield made
     gc.enable()
     gc.unfreeze()
@@ -66,16 +66,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NodeHome]:
 def test_of_many_errors_the_operator_s_is_told() -> None:
     """One line that can be acted on, not a tree of groups."""
     mine = OperatorError("The disk is full.", "", "df -h")
-    with pytest.raises(OperatorError, match="disk is full"), daemon._one_error(config()):
+    with pytest.raises(OperatorError, match="disk is full"), daemon.one_error(9640):
         raise ExceptionGroup("a", [Bug("b"), ExceptionGroup("c", [mine])])
-    with pytest.raises(Bug), daemon._one_error(config()):
+    with pytest.raises(Bug), daemon.one_error(9640):
         raise ExceptionGroup("a", [ValueError(), ExceptionGroup("c", [Bug("b")])])
     taken = OSError(errno.EADDRINUSE, "in use")
-    with pytest.raises(OperatorError, match="Port 9640 is taken"), daemon._one_error(config()):
+    with pytest.raises(OperatorError, match="Port 9640 is taken"), daemon.one_error(9640):
         raise ExceptionGroup("a", [taken])
-    with pytest.raises(ExceptionGroup), daemon._one_error(config()):
+    with pytest.raises(ExceptionGroup), daemon.one_error(9640):
         raise ExceptionGroup("a", [ValueError("unknown")])
-    with pytest.raises(ProtocolViolation), daemon._one_error(config()):
+    with pytest.raises(ProtocolViolation), daemon.one_error(9640):
         raise ExceptionGroup("a", [ProtocolViolation("p")])
 
 
