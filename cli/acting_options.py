@@ -37,7 +37,6 @@ def acting_options(function: F) -> F:
         option("--yes", is_flag=True, envvar=[], help="Do not ask."),
         option(
             "--i-understand",
-            "understood",
             metavar="CHAIN-ID",
             envvar=[],
             help="With --yes, where the network's name must be typed.",
@@ -58,6 +57,6 @@ def terms_of(options: dict[str, Any]) -> Terms:
         options.pop("from_"),
         options.pop("passphrase_file"),
         options.pop("yes"),
-        options.pop("understood"),
+        options.pop("i_understand"),
         options.pop("timeout"),
     )

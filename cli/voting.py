@@ -168,7 +168,7 @@ def proposals(session: Session, *, everything: bool) -> None:
     listed = answer["proposals"]
     if not listed:
         session.out.line("Nothing is voted on.")
-        session.out.note("Next: clawpurse authority propose --help")
+        session.out.note("Next: clawpurse authority show")
         return
     rows = [(one["proposal"][:ID_CHARS_MIN], _state(one), one["says"]) for one in listed]
     session.out.table(("proposal", "state", "to"), rows)

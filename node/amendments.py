@@ -23,8 +23,8 @@ def refuse_unknown(adopted: Sequence[Amendment], known: Sequence[str], height: i
     for item in unknown(adopted, known):
         if item.height <= height:
             raise OperatorError(
-                f"From block {item.height} on the amendment {item.name} is in force, "
-                "and this version of clawpurse does not know it.",
+                f"The amendment {item.name} is in force from block {item.height} on, "
+                "and this software does not know it.",
                 f"The node stopped before block {height}; nothing is lost.",
                 f"install a version that knows {item.name}, then clawpurse start",
             )

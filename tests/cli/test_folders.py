@@ -45,8 +45,14 @@ def test_a_network_is_what_the_interface_says(folder: Path) -> None:
     assert genesis.hash == made.genesis_hash
     assert genesis.test_network
     assert genesis.decimals == {"CLAW": 2, "EURX": 2}
-    assert [entry.account for entry in genesis.accounts] == [faucet_account(genesis)]
-    assert dict(genesis.accounts[0].balances)["CLAW"] == 1_000_000_00
+    # The faucet's account, and one for each authority, so that votes need no wallet.
+    owners = {entry.account for entry in genesis.accounts}
+    assert owners == {faucet_account(genesis), *genesis.authorities}
+    first = public_key_of(made.homes[0].read_seed(made.homes[0].authority_key))
+    assert genesis.roles == (("admin", first),)
+    balances = {entry.account: dict(entry.balances)["CLAW"] for entry in genesis.accounts}
+    assert balances[faucet_account(genesis)] == 1_000_000_00
+    assert {balances[key] for key in genesis.authorities} == {100_00}
     prefix, _, suffix = genesis.chain_id.rpartition("-")
     assert (prefix, len(suffix)) == ("acme-test", 4)
     for index, home in enumerate(made.homes):
