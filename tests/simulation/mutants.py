@@ -106,6 +106,17 @@ class StepUnguarded(Height):
         return True
 
 
+class PrevoteTimerUnguarded(Height):
+    """P34 without its guard: the prevote timer is spent before the own prevote."""
+
+    def p34_any_prevotes(self) -> bool:
+        if self._did("P34") or not self.votes.has_quorum_of_any(Kind.PREVOTE, self.round):
+            return False
+        self._do("P34")
+        self._schedule(TimeoutKind.PREVOTE, self.timeouts.prevote_ms(self.round))
+        return True
+
+
 class OneVoteSkips(Height):
     """P55: one vote of a higher round is enough to follow it."""
 
@@ -333,21 +344,37 @@ class DiscardsLateBodies(Host):
 
 
 class Mutant(NamedTuple):
-    """A broken part, the properties of which one must fail, and how many seeds that may take."""
+    """A broken part, the properties of which one must fail, and how many seeds that may take.
+
+    `part` is what is broken; its docstring says which rule that is.
+    """
 
     name: str
     cluster: Callable[..., Cluster]
     properties: tuple[int, ...]
     seeds: int
+    part: object
     nodes: int = 4
+
+    @property
+    def rule(self) -> str:
+        """What is broken."""
+        return rule_of(self.part)
+
+
+def rule_of(part: object) -> str:
+    """Return the first sentence of what a broken part says of itself."""
+    text = " ".join((part.__doc__ or "").split())
+    return text.split(". ")[0].rstrip(".")
 
 
 def _rules(rules: type[Height], properties: tuple[int, ...], seeds: int, count: int = 4) -> Mutant:
-    return Mutant(rules.__name__, cluster_with(rules), properties, seeds, count)
+    name = rules.__name__ if count == 4 else f"{rules.__name__}-{count}"
+    return Mutant(name, cluster_with(rules), properties, seeds, rules, count)
 
 
 def _hosts(host: type[Host], properties: tuple[int, ...], seeds: int) -> Mutant:
-    return Mutant(host.__name__, cluster_of_hosts(host), properties, seeds)
+    return Mutant(host.__name__, cluster_of_hosts(host), properties, seeds, host)
 
 
 MUTANTS: tuple[Mutant, ...] = (
@@ -361,9 +388,19 @@ MUTANTS: tuple[Mutant, ...] = (
     _rules(NeverRepeats, (10,), 400),
     _rules(SilentEntry, (10,), 400),
     _rules(QuorumOffByOne, (1, 3), 400),
+    _rules(QuorumOffByOne, (1, 3), 400, 5),
+    _rules(QuorumOffByOne, (1, 3), 400, 6),
+    _rules(QuorumOffByOne, (1, 3), 400, 7),
+    _rules(PrevoteTimerUnguarded, (10,), 400),
     _rules(ShadowedByForgery, (10,), 400),
     _rules(HidesLocks, (10,), 400),
-    Mutant("DuplicateSigners", cluster_of_machines(DuplicateSigners), (1, 2, 3, 9), 400),
+    Mutant(
+        "DuplicateSigners",
+        cluster_of_machines(DuplicateSigners),
+        (1, 2, 3, 9),
+        400,
+        DuplicateSigners,
+    ),
     _hosts(ForgetsOwnVotes, (4, 6), 400),
     _hosts(ForgetsOwnBlocks, (4, 6), 400),
     _hosts(ForgetsPolkas, (4, 6), 400),

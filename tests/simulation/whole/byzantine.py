@@ -42,7 +42,9 @@ from tests.simulation.whole.checkers import BYZANTINE
 from tests.simulation.whole.world import World
 
 #: What a villain says after each step, at most: enough to hurt, not enough to be all there is.
-UNASKED = 24
+UNASKED = 120
+#: Four times the precision by which clocks may differ.
+AHEAD_MS = 2_000
 #: The lane of payments that their sender never signed; nobody pays from it.
 FORGED_LANE = 9
 
@@ -223,15 +225,17 @@ def _make_shameless(running: Running) -> None:
 
 
 class EquivocatesVotes(Habit):
-    """Half of the peers are told one vote, the others another one."""
+    """A third of the peers are told one vote, a third another one, and a third both."""
 
     name = "equivocating votes"
 
     def says(self, peer: bytes, message: Message) -> list[Message]:
-        if not isinstance(message, Vote) or not self.villain.is_own(message) or peer[0] % 2:
+        if not isinstance(message, Vote) or not self.villain.is_own(message):
             return [message]
-        other = self._other(message)
-        return [self.villain.vote(message.kind, message.height, message.round, other)]
+        place = sorted(self.villain.peers).index(peer) % 3
+        block_id = self._other(message)
+        other = self.villain.vote(message.kind, message.height, message.round, block_id)
+        return [message, other][place == 1 : 2 - (place == 0)]
 
     def _other(self, vote: Vote) -> bytes | None:
         if vote.block_id is not None:
@@ -386,6 +390,20 @@ class ProposesNonsense(Habit):
         if chance.random() < 0.3:
             return None
         return replace(header, **chance.choice(choices))
+
+
+class ProposesEarly(Habit):
+    """Blocks from the future: their time is seconds ahead of every honest clock (R20)."""
+
+    name = "block from the future"
+
+    def says(self, peer: bytes, message: Message) -> list[Message]:
+        if not isinstance(message, Proposal) or not self.villain.is_own(message):
+            return [message]
+        if message.valid_round != -1:
+            return [message]
+        header = replace(message.header, time_ms=message.header.time_ms + AHEAD_MS)
+        return [self.villain.proposed_other(message, header)]
 
 
 class ForgesParents(Habit):
@@ -613,6 +631,7 @@ HABITS: tuple[type[Habit], ...] = (
     SpoilsBodies,
     SignsForOthers,
     ProposesNonsense,
+    ProposesEarly,
     ForgesParents,
     SpeaksLate,
     ClaimsPolkas,

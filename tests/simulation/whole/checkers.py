@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,6 +29,7 @@ from clawpurse.ledger.store.index import locate_transaction
 from clawpurse.node import bodies, engine, sync
 from clawpurse.node.evidence import PER_AUTHORITY_MAX
 from clawpurse.node.files import MemoryFiles
+from clawpurse.node.signer import _readable
 from clawpurse.node.wal import Wal
 from clawpurse.node.workers import InlineLane
 from tests.node.rpc.nodeworld import Running
@@ -183,18 +184,39 @@ class _Signing(Watch):
 
 
 class NoDoubleSign(_Signing):
+    """One statement a position over all that a key ever released, each on disk before it left."""
+
     name, number = "no double sign", 4
 
     def __init__(self, court: Court) -> None:
         super().__init__(court)
         self._first: dict[tuple[bytes, tuple[int, int, int]], bytes] = {}
+        self._newest: dict[tuple[str, bytes], tuple[int, int, int]] = {}
+
+    def after_step(self, world: World) -> None:
+        super().after_step(world)
+        for (name, key), order in self._newest.items():
+            medium = world.machines.get(name) or world.down.get(name)
+            if medium is None or name in world.tampered:
+                continue
+            known = remembered(medium.signer.contents, key)
+            if known is None or known < order:
+                raise self.fail(f"{name} signed at {order}, and its disk says {known}")
+        self._newest.clear()
 
     def released(self, world: World, release: Release, position: Position) -> None:
         if not world.is_correct(release.authority):
             return
+        self._newest[release.node, release.authority] = position.order
         slot = release.authority, position.order
         if self._first.setdefault(slot, release.sign_bytes) != release.sign_bytes:
             raise self.fail(f"{release.node} signed twice at {position.order}")
+
+
+def remembered(files: Mapping[str, bytes], key: bytes) -> tuple[int, int, int] | None:
+    """Return the position up to which a signing state on disk forbids a key to sign."""
+    found = [_readable(data) for name, data in files.items() if key.hex() in name]
+    return max((watermark.order for watermark in found if watermark), default=None)
 
 
 class Locks(_Signing):
@@ -489,15 +511,17 @@ class Evidence(Watch):
         self.judged(world)
         trial = self.court.trial(world)
         recorded = {proof.slot for proof in trial.evidence}
+        convicted = {proof.authority for proof in trial.evidence}
         for proof in trial.evidence:
             if world.is_correct(proof.authority):
                 raise self.fail(f"a correct authority is convicted at height {proof.height}")
         for sighting in world.sightings:
             proof = sighting.evidence
-            flooded = len(self._slots[proof.authority]) > PER_AUTHORITY_MAX
-            if sighting.node in world.excused or flooded:
+            if sighting.node in world.excused:
                 continue
-            if proof.slot not in recorded:
+            # Of a key that does it all the time, a node keeps so much and no more.
+            flooded = len(self._slots[proof.authority]) > PER_AUTHORITY_MAX
+            if not (proof.authority in convicted if flooded else proof.slot in recorded):
                 raise self.fail(
                     f"{sighting.node} saw a double signing at {proof.height}/{proof.round} "
                     f"({proof.kind.name}) that no block records"

@@ -16,7 +16,7 @@ from tests.simulation.whole.byzantine import HABITS, Cast, Habit, Twins, Villain
 from tests.simulation.whole.clients import lacking
 from tests.simulation.whole.operator import bring_back
 from tests.simulation.whole.storm import Report, Storm, _fill
-from tests.simulation.whole.world import FOLLOWER, SENDING_S, Checker, World, run_world
+from tests.simulation.whole.world import SENDING_S, Checker, World, run_world
 
 STEPS = 15
 
@@ -88,17 +88,12 @@ class Intrigue(Storm):
             client.next()
         await self._hand_in_all()
         await self.until(lambda: not lacking(self.world, self.up), "last payments")
-        await self.until(lambda: not unrecorded(self.world), "evidence")
+        waiting = self._pending_evidence()
+        await self.until(lambda: not waiting & self._pending_evidence(), "evidence")
 
-
-def unrecorded(world: World) -> list[object]:
-    """What honest nodes saw signed twice and none of them has in a block or waits with."""
-    return [
-        entry
-        for node in world.up
-        if world.excused.get(node.name) is None and node.name != FOLLOWER
-        for entry in node.node.evidence._pending.values()
-    ]
+    def _pending_evidence(self) -> set[bytes]:
+        """What honest nodes saw signed twice and no block has recorded yet."""
+        return {proof.slot for node in self.up for proof in node.node.evidence.pending}
 
 
 def cast_of(world: World, cast: Cast, habits: Sequence[type[Habit]] | None) -> None:

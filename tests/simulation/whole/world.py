@@ -18,7 +18,6 @@ from unittest import mock
 
 import trio
 
-from clawpurse.consensus.effects import Effect, EvidenceFound
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.evidence import DoubleSign
@@ -271,7 +270,7 @@ class World(Lab):
         if not self.measures_loops:
             node.metrics.watch_loop = _does_not_measure  # type: ignore[method-assign]
         host = cast(Any, node.host)
-        commit, announce, begin = host.commit, host.announce, node.engine._begin
+        commit, announce, accuse = host.commit, host.announce, node.engine._accuse
 
         async def committing(body: Body, certificate: Certificate) -> None:
             await commit(body, certificate)
@@ -281,14 +280,12 @@ class World(Lab):
             await announce()
             self.announced[name] = max(self.announced.get(name, 0), node.chain.height)
 
-        def beginning(effect: Effect, peer: bytes | None) -> None:
-            if isinstance(effect, EvidenceFound):
-                sighting = Sighting(trio.current_time(), name, effect.evidence)
-                self.sightings.append(sighting)
-            begin(effect, peer)
+        async def accusing(evidence: DoubleSign) -> None:
+            self.sightings.append(Sighting(trio.current_time(), name, evidence))
+            await accuse(evidence)
 
         host.commit, host.announce = committing, announcing
-        node.engine._begin = beginning  # type: ignore[method-assign]
+        node.engine._accuse = accusing  # type: ignore[method-assign]
         self._tap(running)
         for checker in self.checkers:
             if isinstance(checker, Wired):
