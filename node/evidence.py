@@ -179,7 +179,16 @@ class EvidencePool:
         for peer in self._outbox.peers():
             if peer != source:
                 self._outbox.send(peer, EvidenceKind.DOUBLE_SIGN, entry.packed)
-        self._on_work()
+        if self._is_urgent(proof):
+            self._on_work()
+
+    def _is_urgent(self, proof: DoubleSign) -> bool:
+        """Tell whether a block is worth making for it alone: its key is not convicted yet.
+
+        What else a convicted key signs twice rides along with the next block. A block of its own
+        would be voted on twice too, and one liar would keep an idle network busy for ever.
+        """
+        return proof.authority not in self._convicted
 
     def _put(self, entry: _Entry) -> None:
         self._pending[entry.proof.slot] = entry
@@ -235,9 +244,12 @@ class EvidencePool:
     # -- for blocks
 
     def waits(self) -> bool:
-        """Tell whether the next block could record something."""
+        """Tell whether the next block could record something that is worth a block."""
         height, time_ms = self._chain.height + 1, self._chain.tip.time_ms
-        return any(self._fits(entry, height, time_ms) for entry in self._pending.values())
+        return any(
+            self._is_urgent(entry.proof) and self._fits(entry, height, time_ms)
+            for entry in self._pending.values()
+        )
 
     def select(self, height: int, time_ms: int) -> tuple[DoubleSign, ...]:
         """Return what a block should record, in its order: a few of each key, in fair turns."""
