@@ -90,7 +90,10 @@ def test_every_range_holds_what_lies_in_it(store: KeyValue, reverse: bool) -> No
     no authority set is found, and the network ends at its first block.
     """
     keys = [b"a", b"b", b"ba", b"c", b"d"]
-    put(store, **{key.decode(): b"" for key in keys})
+    batch = Batch()
+    for key in keys:
+        batch.put(key, b"")
+    store.write(batch, sync=True)
     edges = [b"", b"a", b"aa", b"b", b"ba", b"bb", b"c", b"d", b"e"]
     for start in edges:
         for stop in (*edges, None):

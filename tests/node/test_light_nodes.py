@@ -75,7 +75,7 @@ async def decide(lab: Lab, node: Running, voters: list[bytes], kind: str, *seeds
     keys = [public_key_of(seed) for seed in seeds]
     answers = await lab.final(node, *[vote(lab, voter, kind, *keys) for voter in voters])
     assert all(answer["receipt"]["code"] == "ok" for answer in answers), answers
-    in_force = max(answer["height"] for answer in answers) + 2
+    in_force = max(int(answer["height"]) for answer in answers) + 2
     while node.height < in_force:
         await lab.final(node, lab.pay(lab.bob))
     assert node.node.chain.authorities_at(in_force) != before

@@ -289,11 +289,11 @@ async def test_a_chain_that_contradicts_the_checkpoint_is_never_followed(
     not_verified(found, Cause.CONTRADICTS)
     missing = FakeSource(world, P, height=39), FakeSource(world, W)
     not_verified(await client(world, *missing, checkpoint=checkpoint).follow(), Cause.NOT_YET)
-    sources = FakeSource(world, P), FakeSource(world, W)
-    below = client(world, *sources, checkpoint=checkpoint)
+    honest = FakeSource(world, P), FakeSource(world, W)
+    below = client(world, *honest, checkpoint=checkpoint)
     not_verified(await below.follow(39), Cause.BELOW)
     assert verified(await below.follow(40)).steps == 0
-    pinned = client(world, *sources, checkpoint=checkpoint, genesis_hash=b"\1" * 32)
+    pinned = client(world, *honest, checkpoint=checkpoint, genesis_hash=b"\1" * 32)
     not_verified(await pinned.follow(), Cause.PRIMARY)
 
 
@@ -316,5 +316,5 @@ async def test_a_checkpoint_must_fit_what_was_verified_before(
     checkpoint = Checkpoint(37, world.blocks[37].block_id)
     sources = FakeSource(world, P), FakeSource(world, W)
     one = client(world, *sources, store=store, checkpoint=checkpoint)
-    for height in (50, 55, None):
-        assert verified(await one.follow(height)).block == world.blocks[height or 60]
+    for wanted in (50, 55, None):
+        assert verified(await one.follow(wanted)).block == world.blocks[wanted or 60]

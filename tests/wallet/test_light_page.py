@@ -6,7 +6,7 @@ import re
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio.testing
@@ -32,7 +32,9 @@ async def test_the_page_s_program_runs(
     sources = {url: FakeSource(world, url) for url in (P, W)}
     # The page's clock and sockets are the reader's; here they are the test's.
     names["time"] = SimpleNamespace(time_ns=lambda: world.now_ms * 1_000_000)
-    names["follow_chain"] = partial(follow_chain, open_client=lambda url: FakeRpc(sources[url]))
+    names["follow_chain"] = partial(
+        follow_chain, open_client=lambda url: cast(Any, FakeRpc(sources[url]))
+    )
     newest_state_root = names["newest_state_root"]
     genesis_hash = world.genesis.hash
     found = await newest_state_root([P, W], genesis_hash)
