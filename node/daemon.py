@@ -28,14 +28,7 @@ from clawpurse.node.home import NodeHome
 from clawpurse.node.logs import start_logging, stop_logging
 from clawpurse.node.memory import collect_when_idle
 from clawpurse.node.ports import port_error
-from clawpurse.node.signer import (
-    FileSigner,
-    Guard,
-    Signer,
-    create_sign_state,
-    set_floor,
-    state_name,
-)
+from clawpurse.node.signer import FileSigner, Signer, asked_guard, set_floor
 from clawpurse.node.signer_link import SignerLink
 from clawpurse.node.signer_wire import MAGIC
 from clawpurse.node.verifier import ChildVerifier
@@ -156,11 +149,7 @@ def signer_link(
             "The signer must be known by its key, and its authority by name.",
             "clawpurse authority signer --init prints all three",
         )
-    guards = []
-    for key in config.signer_keys:
-        if state_name(genesis.hash, key) not in files.names():
-            create_sign_state(files, genesis.hash, key)
-        guards.append(Guard(genesis.hash, key, files))
+    guards = [asked_guard(genesis.hash, key, files) for key in config.signer_keys]
     identity = signer_identity(genesis, node_seed)
     signer_id, place = parse_node_id(config.signer_key), split_address(config.signer_address)
     return SignerLink(transport, place, identity, signer_id, guards, lane, secrets.token_bytes)

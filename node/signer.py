@@ -121,13 +121,17 @@ class Guard:
     Blocking. Whoever signs asks `admit` first and calls `store` before a signature leaves.
     """
 
-    def __init__(self, genesis_hash: bytes, public_key: bytes, files: Files) -> None:
-        """Open the watermark. Raises `OperatorError` when it is not there or cannot be read."""
-        require_here(files, genesis_hash, public_key)
+    def __init__(
+        self, genesis_hash: bytes, public_key: bytes, files: Files, name: str | None = None
+    ) -> None:
+        """Open the watermark. Raises `OperatorError` when it is not there or cannot be read.
+
+        `name` is the file's, if it is not that of a key in this folder (`asked_guard`).
+        """
         self.public_key: Final = public_key
         self._genesis_hash = genesis_hash
         self._files = files
-        self._name = state_name(genesis_hash, public_key)
+        self._name = name or state_name(genesis_hash, public_key)
         self._is_durable = True
         self.refusal_count = 0
         try:
@@ -179,6 +183,17 @@ class Guard:
             self.settle()
 
 
+def asked_guard(genesis_hash: bytes, public_key: bytes, files: Files) -> Guard:
+    """Return a node's own guard of a key that a remote signer holds; begun where there is none.
+
+    It says what this node asked for, which is another thing than what the key signed.
+    """
+    name = f"{genesis_hash.hex()[:16]}-{public_key.hex()}.asked"
+    if name not in files.names():
+        files.create(name, _slot(NOTHING_SIGNED) + bytes(SLOT_BYTES)).close()
+    return Guard(genesis_hash, public_key, files, name)
+
+
 class FileSigner:
     """A signer that holds its key in memory and its watermark in a file of its own."""
 
@@ -186,7 +201,9 @@ class FileSigner:
         """Open the watermark of (network, key). Raises `OperatorError` when it is not there."""
         self._seed = seed
         self._lane = lane
-        self._guard = Guard(genesis_hash, crypto.public_key_of(seed), files)
+        public_key = crypto.public_key_of(seed)
+        require_here(files, genesis_hash, public_key)
+        self._guard = Guard(genesis_hash, public_key, files)
 
     @property
     def public_key(self) -> bytes:

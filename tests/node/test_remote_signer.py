@@ -23,8 +23,8 @@ from clawpurse.node.files import MemoryFiles
 from clawpurse.node.signer import (
     DoubleSignRefused,
     FileSigner,
-    Guard,
     SignerAway,
+    asked_guard,
     create_sign_state,
     sealed,
     state_name,
@@ -65,7 +65,6 @@ class Bench:
         self.chance = random.Random(7)
         self.disk, self.own = MemoryFiles(), MemoryFiles()
         create_sign_state(self.disk, GENESIS, KEY)
-        create_sign_state(self.own, GENESIS, KEY)
         self.scope = trio.CancelScope()
         self.back = 0
         self.link = self.connect(NODE, self.own)
@@ -77,7 +76,7 @@ class Bench:
             ("signer", PORT),
             identity(seed),
             crypto.public_key_of(SIGNER),
-            [Guard(GENESIS, KEY, files)],
+            [asked_guard(GENESIS, KEY, files)],
             InlineLane(),
             self.chance.randbytes,
         )
@@ -146,8 +145,7 @@ async def test_the_signer_refuses_what_a_node_that_forgot_asks_for(
     await bench.ready()
     await bench.signer.sign(vote(5))
     await bench.kill()
-    create_sign_state(fresh := MemoryFiles(), GENESIS, KEY)
-    bench.link = bench.connect(NODE, fresh)
+    bench.link = bench.connect(NODE, MemoryFiles())
     bench.signer = bench.link.signers[KEY]
     await bench.serve()
     bench.run()
@@ -191,12 +189,12 @@ async def test_a_floor_reaches_both_guards_also_after_an_absence(
     await bench.serve()
     bench.run()
     await bench.ready()
-    name = state_name(GENESIS, KEY)
     assert FileSigner(SEED, GENESIS, bench.disk, InlineLane()).watermark.order == sealed(7)
     await bench.signer.raise_to(sealed(9))
     assert FileSigner(SEED, GENESIS, bench.disk, InlineLane()).watermark.order == sealed(9)
-    assert Guard(GENESIS, KEY, bench.own).watermark.order == sealed(9)
-    assert name in bench.own.names()
+    assert asked_guard(GENESIS, KEY, bench.own).watermark.order == sealed(9)
+    # What a node asks for is not what a key in its folder signed.
+    assert state_name(GENESIS, KEY) not in bench.own.names()
     nursery.cancel_scope.cancel()
 
 
@@ -434,15 +432,13 @@ class SignerLab(Lab):
             return super()._keys(name, node_seed, seed, disk)
         key, genesis = crypto.public_key_of(seed), self.genesis.hash
         self.client = crypto.public_key_of(node_seed)
-        if not disk.signer.names():
-            create_sign_state(disk.signer, genesis, key)
         chance = random.Random(name)
         link = SignerLink(
             self.links.transport(name),
             ("signer", PORT),
             Identity(self.genesis.chain_id, genesis, node_seed, bytes(31) + b"\1", magic=MAGIC),
             crypto.public_key_of(SIGNER),
-            [Guard(genesis, key, disk.signer)],
+            [asked_guard(genesis, key, disk.signer)],
             InlineLane(),
             chance.randbytes,
         )
