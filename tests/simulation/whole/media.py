@@ -65,6 +65,8 @@ class Medium:
         self.signer = MediumFiles(self, "signer")
         self.sync_s: Callable[[], float] = no_time
         self.broken: str | None = None
+        #: At which of the next steps it breaks, and with which error.
+        self.breaks_in: tuple[int, str] | None = None
         self.lying = False
         self.free_mb = FREE_MB
         #: Whether this life ever was one on a bad disk.
@@ -140,6 +142,11 @@ class Medium:
             torn(self.fuse.tear)
             self.die(f"{name}: torn")
             raise PowerCut(self.burnt)
+        if self.breaks_in is not None:
+            left, error = self.breaks_in
+            self.breaks_in = (left - 1, error) if left > 1 else None
+            if left <= 1:
+                self.breaks(error)
         if self.broken is not None:
             # How much of it got there nobody knows.
             if self.chance.random() < 0.5:

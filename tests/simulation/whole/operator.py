@@ -10,6 +10,7 @@ from typing import Any, cast
 from unittest import mock
 
 from clawpurse.cli.db import _Check
+from clawpurse.ledger.errors import OperatorError
 from clawpurse.ledger.store.memory import MemoryStore
 from tests.simulation.whole.harms import DATABASE
 from tests.simulation.whole.media import Backup, Medium
@@ -54,4 +55,7 @@ def begin_anew(world: World, name: str) -> None:
 def database_problems(world: World, medium: Medium) -> list[str]:
     """What `clawpurse db check` finds."""
     store = MemoryStore(dict(medium.backup().store))
-    return _Check(cast(Any, mock.Mock()), world.genesis, cast(Any, store)).run()
+    try:
+        return _Check(cast(Any, mock.Mock()), world.genesis, cast(Any, store)).run()
+    except OperatorError as err:
+        return [str(err)]

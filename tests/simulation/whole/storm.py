@@ -109,6 +109,7 @@ class Storm:
             self.harms.flip,
             self.harms.lie,
             self.harms.restore,
+            self.harms.restore,
             self.lone_payment,
         ]
         harm = self.chance.sample(kinds, self.chance.randint(3, 8))
@@ -117,7 +118,7 @@ class Storm:
     @property
     def always(self) -> list[Callable[[], object]]:
         """What happens in every storm."""
-        return [self.heal_links, self.mend, self.harms.back_up, self.kill_one]
+        return [self.heal_links, self.mend, self.harms.back_up, self.harms.back_up, self.kill_one]
 
     # -- whom
 

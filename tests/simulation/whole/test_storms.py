@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.storm import Report, run
 
 SEEDS = 40
@@ -39,7 +40,7 @@ def size_of(number: int) -> int:
 
 
 def storm(seed: int, count: int) -> Report:
-    report = run(seed, count)
+    report = run(seed, count, checkers())
     print(report)
     return report
 
@@ -75,7 +76,8 @@ def test_equal_seeds_give_equal_runs() -> None:
     again = run(7, 4)
     assert first == again
     code = (
-        "import tests.conftest; from tests.simulation.whole.storm import run; "
+        "import tests.conftest; from tests.simulation.whole.checkers import checkers
+from tests.simulation.whole.storm import run; "
         "print('digest', run(7, 4).digest)"
     )
     for hash_seed in ("1", "2"):
