@@ -98,3 +98,39 @@ def reset(session: Session, node_home: Path | None, yes: bool, i_understand: str
     from clawpurse.cli import testnet as work
 
     work.reset(session, node_home, yes=yes, understood=i_understand)
+
+
+@testnet.command(
+    "chaos",
+    examples=(
+        "clawpurse testnet chaos --minutes 2",
+        "clawpurse testnet chaos --seed 7 --minutes 10 --authorities 7 --json",
+    ),
+)
+@option("--seed", type=click.IntRange(0, 2**32 - 1), help="Which plan (default: a new one).")
+@option(
+    "--minutes",
+    type=click.FloatRange(0.1, 1_440),
+    default=1.0,
+    show_default=True,
+    help="How long faults go on; checks come after.",
+)
+@AUTHORITIES
+@option(
+    "--home",
+    "node_home",
+    type=click.Path(path_type=Path),
+    help="An empty folder, or one of an earlier run (default: a temporary one).",
+)
+@click.pass_obj
+def chaos(
+    session: Session,
+    seed: int | None,
+    minutes: float,
+    authorities: int | None,
+    node_home: Path | None,
+) -> int:
+    """Break a network of its own in every way while it pays, and check every promise."""
+    from clawpurse.cli import chaos as work
+
+    return work.run(session, seed, minutes, authorities, node_home)

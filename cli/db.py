@@ -44,18 +44,7 @@ _PERIOD_S: Final = 10.0
 def check(session: Session, root: Path) -> None:
     """Check a node's database. Raises `OperatorError` (exit 1) when something is wrong."""
     home = NodeHome(root)
-    genesis = home.read_genesis()
-    lock = home.take_lock()
-    try:
-        store = LevelDbStore.open(str(home.chain), create=False)
-        try:
-            enter(store)
-            work = _Check(session.out, genesis, store)
-            problems = work.run()
-        finally:
-            store.close()
-    finally:
-        os.close(lock)
+    work, problems = problems_of(session.out, home)
     if session.json_mode and not problems:
         session.out.emit({"ok": True, "height": work.height, "leaves": work.leaves})
     elif not problems:
@@ -72,7 +61,26 @@ def check(session: Session, root: Path) -> None:
     )
 
 
-class _Check:
+def problems_of(out: Output, home: NodeHome) -> tuple[DatabaseCheck, list[str]]:
+    """Read a standing node's database; return what was read, and what is wrong with it.
+
+    Raises `OperatorError` while the node runs, and where there is no such database.
+    """
+    genesis = home.read_genesis()
+    lock = home.take_lock()
+    try:
+        store = LevelDbStore.open(str(home.chain), create=False)
+        try:
+            enter(store)
+            work = DatabaseCheck(out, genesis, store)
+            return work, work.run()
+        finally:
+            store.close()
+    finally:
+        os.close(lock)
+
+
+class DatabaseCheck:
     """One run over one database."""
 
     def __init__(self, out: Output, genesis: Genesis, store: LevelDbStore) -> None:

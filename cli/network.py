@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from clawpurse.cli.ports import PORTS_PER_NODE
 from clawpurse.ledger.address import account_text, authority_text
 from clawpurse.ledger.agreement.authorities import AUTHORITIES_MAX
 from clawpurse.ledger.crypto import public_key_of
@@ -33,8 +34,6 @@ from clawpurse.wallet.durable import make_private_directory, replace_private
 
 NETWORK_FILE: Final = "network.json"
 NETWORK_VERSION: Final = 1
-# Ports of one node: peer-to-peer, JSON-RPC, metrics, seven for modules.
-PORTS_PER_NODE: Final = 10
 BASE_PORT_DEFAULT: Final = 9640
 PORT_MAX: Final = 65_535
 AUTHORITIES_DEFAULT: Final = 4

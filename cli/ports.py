@@ -12,6 +12,11 @@ from clawpurse.ledger.errors import OperatorError
 
 # Linux, include/net/tcp_states.h: TCP_LISTEN.
 _LISTEN: Final = "0A"
+# Where to look for free ports when some are taken.
+_OTHER_PORTS: Final = range(9_700, 20_000, 100)
+# Ports of one node: peer-to-peer, JSON-RPC, metrics, seven for modules.
+PORTS_PER_NODE: Final = 10
+_PORTS_USED: Final = 3
 # A machine with more processes than this is looked through only so far.
 PROCESSES_MAX: Final = 20_000
 
@@ -49,6 +54,21 @@ def is_free(host: str, port: int) -> bool:
                 f"Port {port} on {host} cannot be opened: {why}.", "", "choose other ports"
             ) from err
     return True
+
+
+def free_base_port(nodes: int, skip: int = 0) -> int:
+    """Return a base port above which all nodes of a test network have room now.
+
+    `skip` leaves out so many candidates at first (they come last): whoever stops and starts
+    nodes again shares no ports with another one who does.
+    """
+    count = len(_OTHER_PORTS)
+    for place in range(count):
+        base = _OTHER_PORTS[(skip + place) % count]
+        firsts = range(base, base + PORTS_PER_NODE * nodes, PORTS_PER_NODE)
+        if all(is_free("127.0.0.1", first + i) for first in firsts for i in range(_PORTS_USED)):
+            return base
+    return _OTHER_PORTS[0]
 
 
 def holder_of(port: int) -> Holder:

@@ -23,7 +23,7 @@ from clawpurse.cli.network import (
     open_network,
 )
 from clawpurse.cli.output import OK, Output
-from clawpurse.cli.ports import holder_of, is_free
+from clawpurse.cli.ports import free_base_port, holder_of, is_free
 from clawpurse.cli.processes import (
     ask,
     end_started,
@@ -48,8 +48,6 @@ from clawpurse.wallet.durable import locked, make_private_directory
 from clawpurse.wallet.home import Network
 
 NETWORK_NAME: Final = "testnet"
-# Where to look for free ports when some are taken.
-_OTHER_PORTS: Final = range(9_700, 20_000, 100)
 
 
 def start(
@@ -152,7 +150,7 @@ class _Start:
     def _require_free(self, ports: Ports, nodes: int) -> None:
         for port in ports:
             if not is_free("127.0.0.1", port):
-                other = _free_base_port(nodes)
+                other = free_base_port(nodes)
                 command = f"{self.make_command} BASE_PORT={other}"
                 if not self.session.under_make:
                     command = f"make run BASE_PORT={other}, or add --base-port {other}"
@@ -259,15 +257,6 @@ async def _cancel_on_signal(working: trio.CancelScope) -> None:
 def _ports_of(home: NodeHome) -> Ports:
     config = node_config(home)
     return Ports(config.p2p_address[1], config.rpc_address[1], config.metrics_address[1])
-
-
-def _free_base_port(nodes: int) -> int:
-    """Return a base port above which all nodes have room now."""
-    for base in _OTHER_PORTS:
-        ports = [port for index in range(nodes) for port in Ports.of(base, index)]
-        if all(is_free("127.0.0.1", port) for port in ports):
-            return base
-    return _OTHER_PORTS[0]
 
 
 async def _faucet_funds(url: str, network: LocalNetwork) -> str:
