@@ -127,13 +127,15 @@ class Halt:
     """A quorum precommitted a block that this node finds invalid. The node must stop.
 
     Either this node's execution differs from the others' or more than f authorities are faulty;
-    going on would commit what is believed wrong, or fork.
+    going on would commit what is believed wrong, or fork. `is_fork`: another block has a quorum
+    of precommits too, so they are faulty.
     """
 
     height: int
     round: int
     block_id: bytes
     problem: str
+    is_fork: bool = False
 
 
 Effect = (

@@ -481,7 +481,8 @@ class Machine:
             return True
         if decided.block_id != certificate.decided_id:
             problem = f"also 0x{decided.block_id.hex()} has a quorum of precommits"
-            at.stop(Halt(at.height, certificate.round, certificate.decided_id, problem))
+            halt = Halt(at.height, certificate.round, certificate.decided_id, problem, is_fork=True)
+            at.stop(halt)
         return True
 
     def _on_synced_block(

@@ -30,8 +30,9 @@ from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.evidence import DoubleSign, double_signs
 from clawpurse.ledger.agreement.messages import Proposal, Vote
 from clawpurse.ledger.agreement.signbytes import Kind
-from clawpurse.ledger.errors import InvalidCertificate, OperatorError
+from clawpurse.ledger.errors import InvalidCertificate
 from clawpurse.node.chain import Chain
+from clawpurse.node.engine import decided_twice
 from clawpurse.node.evidence_rules import EvidenceRules
 
 # A slow link is seconds late, not minutes; each kept height is two votes of each authority.
@@ -167,11 +168,4 @@ class DecidedHeights:
                 "convicted": [proof.authority.hex() for proof in proofs],
             },
         )
-        raise OperatorError(
-            f"Height {height} was decided twice: 0x{own.decided_id.hex()} here, "
-            f"0x{other.hex()} elsewhere.",
-            "More authorities signed both than the network can bear, so nothing is certain after "
-            f"block {height - 1}; both certificates are in the log. Payments must not be "
-            "accepted until the operators have agreed which history holds",
-            "call the other operators; docs/operator-guide.md, “Two histories”",
-        )
+        raise decided_twice(height, f"0x{own.decided_id.hex()} here, 0x{other.hex()} elsewhere")

@@ -114,6 +114,17 @@ class Evidence(Protocol):
         """Have on disk all that was taken. Raises `StorageFault`."""
 
 
+def decided_twice(height: int, what: str) -> OperatorError:
+    """Return what an operator is told at a fork: no node knows which history the others take."""
+    return OperatorError(
+        f"Height {height} was decided twice: {what}.",
+        "More authorities signed both than the network can bear, so nothing is certain after "
+        f"block {height - 1}. Payments must not be accepted until the operators have agreed "
+        "which history holds",
+        "call the other operators; docs/operator-guide.md, “Two histories”",
+    )
+
+
 class _Forgetful:
     """Keeps nothing, until somebody does."""
 
@@ -392,6 +403,8 @@ class Engine:
             case Rejected(_, problem):
                 if peer is not None:
                     self._on_rejected(peer, problem)
+            case Halt(height, round_, block_id, problem, is_fork=True):
+                raise decided_twice(height, f"0x{block_id.hex()} in round {round_}; {problem}")
             case Halt(height, round_, block_id, problem):
                 raise OperatorError(
                     f"Height {height} was decided for a block that this node finds invalid.",

@@ -59,6 +59,27 @@ def test_evidence_outlives_the_process_until_it_is_final() -> None:
     run(main)
 
 
+def test_a_key_that_signs_twice_all_the_time_does_not_keep_an_idle_network_busy() -> None:
+    """Its first conviction makes a block; each further one waits for a block made anyway."""
+
+    async def main() -> None:
+        bench = Bench()
+        await bench.grow()
+        bench.hear(proof_of(bench, 2))
+        assert bench.evidence.waits() and len(bench.work) == 1
+        await bench.grow()
+        again, other = proof_of(bench, 2, round_=1), proof_of(bench, 3)
+        bench.hear(again)
+        assert not bench.evidence.waits() and len(bench.work) == 1
+        bench.evidence = bench.opened()
+        assert not bench.evidence.waits()
+        bench.hear(other)
+        assert bench.evidence.waits() and len(bench.work) == 2
+        assert set(bench.evidence.select(3, bench.chain.tip.time_ms)) == {again, other}
+
+    run(main)
+
+
 def test_a_damaged_record_is_named_and_not_used() -> None:
     async def main() -> None:
         bench = Bench()
