@@ -71,6 +71,7 @@ def test_a_key_that_signs_twice_all_the_time_does_not_keep_an_idle_network_busy(
         again, other = proof_of(bench, 2, round_=1), proof_of(bench, 3)
         bench.hear(again)
         assert not bench.evidence.waits() and len(bench.work) == 1
+        await bench.evidence.flush()
         bench.evidence = bench.opened()
         assert not bench.evidence.waits()
         bench.hear(other)
