@@ -392,10 +392,18 @@ class Signing:
         return len(authorities) == 1 and desk.key in authorities
 
     def _has_heard(self, desk: _Desk) -> bool:
-        """Tell whether f + 1 peers have answered, and the blocks that they know are here too."""
-        if desk.signer.away or len(desk.answered) < self._chain.authorities.honest_size:
+        """Tell whether enough peers have answered, and the blocks that they know are here too.
+
+        f + 1: one of them is honest. After a gap a quorum, or all others: one of them was in
+        every height at which the key can have signed.
+        """
+        authorities, has_gap = self._chain.authorities, desk.signer.watermark.has_gap
+        wanted = authorities.honest_size
+        if has_gap:
+            wanted = min(authorities.quorum_size, len(authorities) - 1)
+        if desk.signer.away or len(desk.answered) < wanted:
             return False
-        return not self.is_behind(0 if desk.signer.watermark.has_gap else 1)
+        return not self.is_behind(0 if has_gap else 1)
 
     def _is_contested(self, desk: _Desk) -> bool:
         until_s = desk.contested_until_s

@@ -387,6 +387,9 @@ async def test_a_vote_of_ours_that_we_do_not_remember_makes_us_observe(
         for peer in (P, Q):
             await bench.hear(peer, ConsensusKind.OWN_VOTES, told([true]))
         await trio.sleep(10)
+        assert bench.signing.describe()[0]["has_gap"]
+        await bench.hear(R, ConsensusKind.OWN_VOTES, told([]))
+        await trio.sleep(10)
         assert not bench.signs()
         (key,) = bench.signing.describe()
         assert key["state"] == "observing"
