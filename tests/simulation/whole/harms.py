@@ -25,8 +25,8 @@ class Harms:
         self.world = world
         self.chance = chance
         self.backups: dict[str, list[Backup]] = {}
-        #: The record of the database in which a bit was flipped last.
-        self.flipped: dict[str, bytes] = {}
+        #: The record of the database in which a bit was flipped last, and its bad content.
+        self.flipped: dict[str, tuple[bytes, bytes]] = {}
 
     def may_harm(self, name: str) -> bool:
         """Tell whether one more may be harmed."""
@@ -72,7 +72,7 @@ class Harms:
         if keys and self.chance.random() < 0.4:
             key = self.chance.choice(keys)
             medium.disk.flip_bit(key, self.chance.randrange(8 * len(medium.disk._durable[key])))
-            self.flipped[name] = key
+            self.flipped[name] = key, medium.disk._durable[key]
             self.mark(name, f"bit flip: {DATABASE}")
         elif places:
             what, folder = self.chance.choice(places)

@@ -9,27 +9,27 @@ from __future__ import annotations
 from typing import Any, cast
 from unittest import mock
 
-from clawpurse.cli.db import _Check
+from clawpurse.cli.db import DatabaseCheck
 from clawpurse.ledger.errors import OperatorError
 from clawpurse.ledger.store.memory import MemoryStore
-from tests.simulation.whole.harms import DATABASE
 from tests.simulation.whole.media import Backup, Medium
 from tests.simulation.whole.world import FOLLOWER, Violation, World
 
 EMPTY = Backup({}, {}, {}, {})
 
 
-async def bring_back(world: World, name: str, flipped: bytes = b"") -> None:
+async def bring_back(world: World, name: str, flipped: tuple[bytes, bytes] | None = None) -> None:
     """Start a node; if it refuses, do what its operator is told to. Raises `Violation`.
 
-    `flipped` is the record of its database in which a bit was flipped, for the message.
+    `flipped` is a bad record of its database, key and content: its check has to find it.
     """
     medium, harm = world.down[name], world.tampered.get(name)
-    if harm is not None and DATABASE in harm:
+    if flipped is not None:
         problems = database_problems(world, medium)
-        if not problems:
-            raise Violation(7, f"{name}: `db check` does not find the {harm} in {flipped!r}")
-        begin_anew(world, name)
+        if not problems and medium.backup().store.get(flipped[0]) == flipped[1]:
+            raise Violation(7, f"{name}: `db check` does not find record {flipped[0]!r}")
+        if problems:
+            begin_anew(world, name)
     if await world.begin(name) is not None:
         return
     ending = world.endings[-1]
@@ -56,6 +56,6 @@ def database_problems(world: World, medium: Medium) -> list[str]:
     """What `clawpurse db check` finds."""
     store = MemoryStore(dict(medium.backup().store))
     try:
-        return _Check(cast(Any, mock.Mock()), world.genesis, cast(Any, store)).run()
+        return DatabaseCheck(cast(Any, mock.Mock()), world.genesis, cast(Any, store)).run()
     except OperatorError as err:
         return [str(err)]

@@ -351,11 +351,14 @@ class Storm:
         for medium in [*world.machines.values(), *world.down.values()]:
             medium.fuse = None
         self.mend()
+        # A disk in doubt is looked at by its operator, also when its node still runs.
+        doubtful = [node for node in self.up if node.name in self.harms.flipped]
+        await world.kill(*doubtful, power=False)
         deadline = trio.current_time() + PATIENCE_S
         while not self._all_sign():
             # Who was ending, on a slow disk, when it became calm, comes back a moment later.
             for name in list(world.down):
-                await bring_back(world, name, self.harms.flipped.get(name, b""))
+                await bring_back(world, name, self.harms.flipped.pop(name, None))
             if trio.current_time() > deadline:
                 raise Violation(10, f"not all sign within {PATIENCE_S} s: {self.where()}")
             await trio.sleep(0.1)

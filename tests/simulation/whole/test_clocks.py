@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from tests.node.rpc.nodeworld import START_MS, until
+from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.clients import Client, lacking
 from tests.simulation.whole.clocks import BadClock
 from tests.simulation.whole.storm import PRECISION_MS
@@ -52,7 +53,7 @@ def pays_with(wrong: Wrong, who: tuple[str, ...] = (VICTIM,)) -> World:
         world.check_step()
         world.check_end()
 
-    run_world(scenario, seed=8)
+    run_world(scenario, seed=8, checkers=checkers())
     return worlds[0]
 
 

@@ -15,6 +15,7 @@ import trio
 from clawpurse.consensus.effects import Sign
 from clawpurse.ledger.store import schema
 from tests.node.rpc.nodeworld import Running, until
+from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.clients import Client, clients_of, lacking
 from tests.simulation.whole.crashes import INPUTS, JOURNAL, NEW_LOG, OWN_MESSAGE, WATERMARK
 from tests.simulation.whole.harms import flipped
@@ -243,13 +244,14 @@ def damaged_database(seed: int) -> None:
         medium = world.down[VICTIM]
         key = world.chance.choice(medium.disk.record_keys())
         medium.disk.flip_bit(key, world.chance.randrange(8 * len(medium.disk._durable[key])))
+        bad = key, medium.disk._durable[key]
         world.tampered[VICTIM] = "bit flip: database"
         await world.begin(VICTIM)
         for turn in range(4):
             await pay(world, clients[turn % len(clients)], world.up[-1])
         if VICTIM in world.nodes:
             await world.kill(world.nodes[VICTIM], power=True)
-        await bring_back(world, VICTIM, key)
+        await bring_back(world, VICTIM, bad)
         await pay(world, clients[0], world.up[0])
         await signing(world)
         assert world.nodes[VICTIM].height == world.height
@@ -299,7 +301,7 @@ def fails_at(steps: Iterable[int], error: str) -> None:
         world.check_step()
         world.check_end()
 
-    run_world(scenario, seed=6)
+    run_world(scenario, seed=6, checkers=checkers())
 
 
 @pytest.mark.parametrize("error", ["No space left on device.", "Input/output error."])
@@ -332,7 +334,7 @@ def test_one_slow_disk_slows_nobody_and_slow_disks_stop_nobody() -> None:
         await until(lambda: not lacking(world), 300)
         world.check_end()
 
-    run_world(scenario, seed=7)
+    run_world(scenario, seed=7, checkers=checkers())
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -359,4 +361,4 @@ def test_a_disk_that_lied_costs_its_owner_a_while_and_contradicts_nothing(seed: 
         assert not world.excused
         world.check_end()
 
-    run_world(scenario, seed)
+    run_world(scenario, seed, checkers=checkers())

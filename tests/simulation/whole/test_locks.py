@@ -20,6 +20,7 @@ from clawpurse.node.bodies import Body
 from clawpurse.node.messages import ConsensusKind
 from clawpurse.p2p.channels import Channel
 from tests.node.rpc.nodeworld import until
+from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.clients import Client, lacking
 from tests.simulation.whole.links import Message
 from tests.simulation.whole.world import World, run_world
@@ -47,8 +48,12 @@ class Script:
         return None
 
 
-def test_two_hidden_locks_end_in_one_decision() -> None:
+def hidden_locks() -> World:
+    """Two locks on two blocks, seen by nobody else; return the world in which they dissolve."""
+    worlds: list[World] = []
+
     async def scenario(world: World) -> None:
+        worlds.append(world)
         zero, _one, two, three = (world.key_names[key] for key in sorted(world.key_names))
         seen: dict[int, bytes] = {}
 
@@ -86,15 +91,24 @@ def test_two_hidden_locks_end_in_one_decision() -> None:
         first = world.first_decision(1)
         assert first is not None
         assert first.header.block_id in (seen[0], seen[1])
-        for line in ("P26:locked", "P28:waits", "P30", "P32:locked"):
-            assert world.lines[line] > 0, line
         world.check_end()
 
-    run_world(scenario, seed=1)
+    run_world(scenario, 1, 4, checkers())
+    return worlds[0]
 
 
-def test_a_proposer_that_computes_wrongly_fails_its_round_and_not_the_chain() -> None:
+def test_two_hidden_locks_end_in_one_decision() -> None:
+    lines = hidden_locks().lines
+    for line in ("P26:locked", "P28:waits", "P30", "P32:locked"):
+        assert lines[line] > 0, line
+
+
+def wrong_proposer() -> World:
+    """One authority's machine computes another state; return what became of its blocks."""
+    worlds: list[World] = []
+
     async def scenario(world: World) -> None:
+        worlds.append(world)
         await world.begin_all(world.names)
         faulty = world.names[0]
         world.excused[faulty] = "computes wrongly"
@@ -117,8 +131,12 @@ def test_a_proposer_that_computes_wrongly_fails_its_round_and_not_the_chain() ->
             client.hand_in(world.up[turn % 4])
             await until(lambda n=turn: len(world.accepted) > n and not lacking(world), 60)  # type: ignore[misc]
         assert made
-        assert world.lines["P26:invalid"] > 0
         assert not any(decision.header.block_id in made for decision in world.decisions)
         world.check_end()
 
     run_world(scenario, seed=2)
+    return worlds[0]
+
+
+def test_a_proposer_that_computes_wrongly_fails_its_round_and_not_the_chain() -> None:
+    assert wrong_proposer().lines["P26:invalid"] > 0

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from tests.node.rpc.nodeworld import until
+from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.clients import Client, clients_of, lacking
 from tests.simulation.whole.world import World, run_world
 
@@ -59,7 +60,7 @@ def quorum_lost(count: int, outage_s: float, seed: int) -> None:
         await until(lambda: client.open is None and not lacking(world), 60)
         world.check_end()
 
-    run_world(scenario, seed, count)
+    run_world(scenario, seed, count, checkers=checkers())
 
 
 @pytest.mark.parametrize("count", [4, 7])

@@ -76,8 +76,7 @@ def test_equal_seeds_give_equal_runs() -> None:
     again = run(7, 4)
     assert first == again
     code = (
-        "import tests.conftest; from tests.simulation.whole.checkers import checkers
-from tests.simulation.whole.storm import run; "
+        "import tests.conftest; from tests.simulation.whole.storm import run; "
         "print('digest', run(7, 4).digest)"
     )
     for hash_seed in ("1", "2"):
