@@ -117,15 +117,17 @@ def propose(
     """Vote for a change: for the open proposal of it if there is one, else opening one."""
 
     async def work(node: NodeClient) -> Json:
-        keys = await _voters(node, homes)
         found = [one for one in await _open(node) if one["change"] == change_json(change)]
+        keys = _needed(*await _voters(node, homes), found[-1] if found else None)
         if found:
-            known = bytes.fromhex(found[-1]["proposal"][2:])
-            actions = [RawAction(VOTE.name, [key.public_key, known]) for key in keys]
             proposal = found[-1]["proposal"]
+            session.out.note(f"  Proposal: {found[-1]['says']} (until {found[-1]['expires']}).")
+            known = bytes.fromhex(proposal[2:])
+            actions = [RawAction(VOTE.name, [key.public_key, known]) for key in keys]
         else:
-            # Of the chain's time, so that a wrong clock here does not matter; in whole seconds.
-            expires_ms = ((await node.status()).time_ms // 1_000) * 1_000 + days * DAY_MS
+            # The newest block of an idle network may be old. In whole seconds, for readers.
+            now_ms = max((await node.status()).time_ms, session.now_ms())
+            expires_ms = now_ms // 1_000 * 1_000 + days * DAY_MS
             name = OPENINGS[Kind(change.kind)].name
             actions = [
                 RawAction(name, [key.public_key, expires_ms, *change.arguments]) for key in keys
@@ -141,8 +143,10 @@ def vote(session: Session, which: str, homes: Sequence[Path], terms: Terms, verb
     """Vote for a proposal by its id, or take the votes back."""
 
     async def work(node: NodeClient) -> Json:
-        keys = await _voters(node, homes)
         found = await _named(node, which)
+        keys, answer = await _voters(node, homes)
+        if verb != "withdraw":
+            keys = _needed(keys, answer, found)
         proposal = bytes.fromhex(found["proposal"][2:])
         name = WITHDRAW.name if verb == "withdraw" else VOTE.name
         actions = tuple(RawAction(name, [key.public_key, proposal]) for key in keys)
@@ -217,16 +221,31 @@ def _known(one: Json) -> str:
 # -- parts
 
 
-async def _voters(node: NodeClient, homes: Sequence[Path]) -> list[SigningKey]:
-    """Return the keys that vote. Raises `UsageFault` without one."""
+async def _voters(node: NodeClient, homes: Sequence[Path]) -> tuple[list[SigningKey], Json]:
+    """Return the keys that vote, and what the node says of the authorities.
+
+    Raises `UsageFault` without a key.
+    """
     if not homes:
         raise UsageFault("Whose vote?", NOTHING, "add --authority-home DIR (a node's folder)")
     if len(homes) > ACTIONS_MAX:
         raise UsageFault(f"At most {ACTIONS_MAX} votes at a time.", NOTHING, "")
-    answer = await node.call("consensus_getAuthorities")
+    answer: Json = await node.call("consensus_getAuthorities")
     members = [authority_from_text(one["authority"]) for one in answer["authorities"]]
     keys = [authority_key(home, members) for home in homes]
-    return list({key.public_key: key for key in keys}.values())
+    return list({key.public_key: key for key in keys}.values()), answer
+
+
+def _needed(keys: list[SigningKey], answer: Json, proposal: Json | None) -> list[SigningKey]:
+    """Return those of the keys whose votes a proposal still needs: then it is over.
+
+    A vote too many would be refused, and take those before it in its transaction along.
+    """
+    given = [] if proposal is None else [authority_from_text(one) for one in proposal["votes"]]
+    fresh = [key for key in keys if key.public_key not in given]
+    counted = 0 if proposal is None else proposal["counted"]
+    # Who has voted already is told so by the ledger, if nobody else is named.
+    return fresh[: max(1, answer["quorum"] - counted)] or keys[:1]
 
 
 async def _open(node: NodeClient) -> list[Json]:

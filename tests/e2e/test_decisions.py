@@ -132,9 +132,17 @@ def test_authorities_vote_another_in_and_see_what_they_do(council: Net, tmp_path
         assert (first["status"], first["counted"], first["quorum"]) == ("open", 1, 3)
         listed = net.run("authority", "proposals")
         assert first["proposal"][:14] in listed.out and "1 of 3 votes" in listed.out
-        # By contents, to the same proposal; by the beginning of its id; and it is decided.
-        net.run(*propose, *homes(net, 2), "--yes", "--json").json()
-        last = net.run("authority", "vote", first["proposal"][:14], *homes(net, 3), "--yes")
+        # By contents, to the same proposal; taken back; and by the beginning of its id.
+        second = net.run(*propose, *homes(net, 1, 2), "--yes", "--json").json()["proposal"]
+        assert (second["proposal"], second["counted"]) == (first["proposal"], 2)
+        gone = net.run(
+            "authority", "withdraw", first["proposal"], *homes(net, 2), "--yes", "--json"
+        )
+        assert gone.json()["proposal"]["counted"] == 1
+        # Four are named; two are enough and the fourth one's vote would come too late.
+        last = net.run(
+            "authority", "vote", first["proposal"][:14], *homes(net, 1, 2, 3, 4), "--yes"
+        )
         assert last.code == 0 and "passed, in force from block" in last.out, last.err
         until(lambda: fifth in members(net), "the fifth is an authority")
         until(
