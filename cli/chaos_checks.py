@@ -15,10 +15,11 @@ import trio
 from clawpurse.cli.chaos_payments import Promises, recipient
 from clawpurse.cli.chaos_report import Report
 from clawpurse.cli.db import problems_of
-from clawpurse.cli.network import FAUCET_CLAW, LocalNetwork
+from clawpurse.cli.network import LocalNetwork
 from clawpurse.cli.output import Output
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import ClawPurseError
+from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.kernel.records import FEE_ACCOUNT
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.modules.kit.web.client import RpcClient
@@ -149,19 +150,19 @@ class Checks:
         """Σ of all accounts that can have money is the supply, on each node alike."""
         report = self._report
         before = len(report.problems)
-        accounts = [
-            self._network.faucet,
-            FEE_ACCOUNT,
-            *(recipient(node) for node in range(len(self._clients))),
-        ]
+        genesis = Genesis.from_json(self._network.genesis_file.read_bytes())
+        founded = [account.account for account in genesis.accounts]
+        paid_to = [recipient(node) for node in range(len(self._clients))]
+        accounts = [*founded, FEE_ACCOUNT, *paid_to]
+        made = _supply(genesis)
         totals = set()
         for client in self._clients:
             supply = int((await client.call("asset_getSupply", {"asset": NATIVE_ASSET}))["supply"])
             amounts = [await _balance(client, account) for account in accounts]
             totals.add((supply, tuple(amounts)))
-            if sum(amounts) != supply or supply != FAUCET_CLAW:
-                report.problem(f"the books do not balance: {amounts} of {supply}")
-            paid = sum(amounts[2:])
+            if not sum(amounts) == supply == made:
+                report.problem(f"the books do not balance: {amounts} of {supply}, {made} made")
+            paid = sum(amounts[-len(paid_to) :])
             if paid != len(found):
                 report.problem(f"{len(found)} payments are final, and {paid} arrived")
         if len(totals) != 1:
@@ -174,6 +175,16 @@ class Checks:
             if (await client.call("consensus_getEvidence"))["evidence"]:
                 self._report.problem(f"{name} has evidence of double signing")
         self._held("no authority signed twice", before)
+
+
+def _supply(genesis: Genesis) -> int:
+    """Return how much of the native asset a network began with; chaos makes none."""
+    return sum(
+        amount
+        for account in genesis.accounts
+        for asset, amount in account.balances
+        if asset == NATIVE_ASSET
+    )
 
 
 async def _balance(client: RpcClient, account: bytes) -> int:
