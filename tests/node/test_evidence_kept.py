@@ -114,6 +114,7 @@ def test_the_alarm_names_who_signed_twice_and_still_decides() -> None:
         bench.clock.offset_ms += 60_000
         await bench.grow()
         assert bench.evidence.alarms() == []
+        assert not bench.evidence.accuses(KEYS[3])
 
     run(main)
 

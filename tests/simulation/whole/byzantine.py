@@ -43,6 +43,8 @@ from tests.simulation.whole.world import World
 
 #: What a villain says after each step, at most: enough to hurt, not enough to be all there is.
 UNASKED = 120
+#: … and how long it is silent after that.
+PAUSE_S = 0.5
 #: Four times the precision by which clocks may differ.
 AHEAD_MS = 2_000
 #: The lane of payments that their sender never signed; nobody pays from it.
@@ -85,6 +87,7 @@ class Villain:
         self.running: Running | None = None
         #: How many messages were not what an honest node would have sent.
         self.count = 0
+        self._spoke_s = float("-inf")
         self.habits = [habit(self) for habit in habits]
         world.excused[name] = world.tampered[name] = BYZANTINE
         for habit in self.habits:
@@ -177,7 +180,11 @@ class Villain:
         return True
 
     def unasked(self) -> None:
-        """Let every habit say something."""
+        """Let every habit say something, now and then."""
+        now_s = trio.current_time()
+        if now_s - self._spoke_s < PAUSE_S:
+            return
+        self._spoke_s = now_s
         if self.is_up and self.peers and self.machine.votes is not None:
             for habit in self.habits:
                 habit.unasked()

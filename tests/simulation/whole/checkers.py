@@ -510,7 +510,10 @@ class Evidence(Watch):
         self.after_step(world)
         self.judged(world)
         trial = self.court.trial(world)
+        # What waits for the next block is not lost: a convicted key gets no blocks of its own.
         recorded = {proof.slot for proof in trial.evidence}
+        for node in honest_nodes(world):
+            recorded.update(proof.slot for proof in node.node.evidence.pending)
         convicted = {proof.authority for proof in trial.evidence}
         for proof in trial.evidence:
             if world.is_correct(proof.authority):

@@ -17,7 +17,7 @@ from tests.simulation.whole.checkers import CHECKERS, checkers
 from tests.simulation.whole.storm import Report
 
 #: Habits that show only when something else goes wrong as well.
-QUIET = ("amnesia", "bad witness in a body", "forged payment")
+QUIET = ("amnesia", "bad witness in a body", "forged payment", "bad block range")
 MIXED_FULL = 50
 
 
