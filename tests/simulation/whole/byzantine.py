@@ -242,7 +242,8 @@ class EquivocatesVotes(Habit):
         place = sorted(self.villain.peers).index(peer) % 3
         block_id = self._other(message)
         other = self.villain.vote(message.kind, message.height, message.round, block_id)
-        return [message, other][place == 1 : 2 - (place == 0)]
+        told: list[Message] = [message, other]
+        return told[place == 1 : 2 - (place == 0)]
 
     def _other(self, vote: Vote) -> bytes | None:
         if vote.block_id is not None:

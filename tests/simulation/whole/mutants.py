@@ -15,19 +15,24 @@ from unittest import mock
 import trio
 
 from clawpurse.consensus import machine as machine_module
-from clawpurse.consensus.inputs import Signed, WorkAvailable
+from clawpurse.consensus.inputs import Signed, Validity, WorkAvailable
+from clawpurse.consensus.votes import VoteKeeper
 from clawpurse.consensus.wal_records import BodyStored, Record, decode, encode
 from clawpurse.ledger.agreement.certificates import (
     Certificate,
     PolkaCertificate,
     _QuorumCertificate,
 )
+from clawpurse.ledger.agreement.envelope import pack_message
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import vote_bytes
+from clawpurse.ledger.blocks import Block
+from clawpurse.ledger.errors import CallerError, InvalidCertificate
 from clawpurse.ledger.kernel import books
 from clawpurse.ledger.module_api import KERNEL
-from clawpurse.ledger.transition import Execution
-from clawpurse.node import bodies, chain, engine, evidence, journal, proposing, votes
+from clawpurse.ledger.transition import Execution, prepare
+from clawpurse.node import bodies, chain, engine, evidence, journal, messages, proposing, votes
+from clawpurse.node.messages import ConsensusKind, ProposalKind
 from clawpurse.node.signer import Guard, Watermark
 from tests.simulation.mutants import rule_of
 from tests.simulation.properties import Violation
@@ -154,7 +159,7 @@ def counts_signatures_not_signers() -> list[Patch]:
         text = vote_bytes(domain, self.kind, self.height, self.round, self.block_id)
         true = [s for s in self.signatures if any(verify(k, text, s) for k in authorities)]
         if len(true) != len(members) or not authorities.quorum(len(true)):
-            raise machine_module.InvalidCertificate("too few")
+            raise InvalidCertificate("too few")
         return tuple(
             Vote(self.kind, self.height, self.round, self.block_id, key, signature)
             for key, signature in zip(members, true, strict=True)
@@ -192,7 +197,7 @@ def verifies_no_payments() -> list[Patch]:
 
     async def prepare_all(self: Any, raws: Sequence[bytes]) -> list[Any]:
         await trio.lowlevel.checkpoint()
-        return [bodies.prepare(raw, self._registry) for raw in raws]
+        return [prepare(raw, self._registry) for raw in raws]
 
     return [(bodies.Bodies, "_prepare_all", prepare_all)]
 
@@ -204,15 +209,15 @@ def blames_the_header() -> list[Patch]:
     async def validating(self: Any, header: Any) -> None:
         for peer in self._bodies._outbox.peers():
             answer = await self._bodies._ask(
-                peer, header.block_id, bodies.ProposalKind.FULL_WANTED,
-                bodies.messages.pack_id(header.block_id), 0.2,
+                peer, header.block_id, ProposalKind.FULL_WANTED,
+                messages.pack_id(header.block_id), 0.2,
             )  # fmt: skip
-            if isinstance(answer, bodies.Block):
+            if isinstance(answer, Block):
                 try:
                     await self._bodies.complete(answer)
-                except (bodies.BadBody, bodies.CallerError):
+                except (bodies.BadBody, CallerError):
                     await self._send.send(
-                        engine.Delivery(engine.Validity(header.block_id, False, "bad body"))
+                        engine.Delivery(Validity(header.block_id, False, "bad body"))
                     )
                     return
         await validate(self, header)
@@ -267,7 +272,7 @@ def loses_an_event() -> list[Patch]:
 
 def keeps_every_round() -> list[Patch]:
     """R14: votes of all future rounds are kept fully."""
-    keeper = machine_module.VoteKeeper
+    keeper = VoteKeeper
     begin = keeper.__init__
 
     def beginning(self: Any, authorities: Any, round_: int = -1) -> None:
@@ -286,12 +291,12 @@ def relays_unverified() -> list[Patch]:
 
     async def taking(self: Any, peer: bytes, message: Any) -> None:
         told = self.__dict__.setdefault("told", {})
-        payload = votes.pack_message(message)
+        payload = pack_message(message)
         if payload not in told and isinstance(message, Vote):
             told[payload] = None
             for other in self._outbox.peers():
                 if other != peer:
-                    self._outbox.send_consensus(other, votes.ConsensusKind.MESSAGE, payload)
+                    self._outbox.send_consensus(other, ConsensusKind.MESSAGE, payload)
         await take(self, peer, message)
 
     return [(votes.VoteGossip, "_take", taking)]
