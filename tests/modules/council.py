@@ -15,7 +15,7 @@ from clawpurse.ledger.transactions import RawAction
 from clawpurse.ledger.transition import ExecutionResult
 from clawpurse.modules.governance import chain as governance
 from clawpurse.modules.governance.changes import KIND_NAMES, Change, Kind
-from clawpurse.modules.governance.records import Proposal
+from clawpurse.modules.governance.records import Proposal, Status
 from clawpurse.modules.roles import chain as roles
 from tests.ledger.sandbox import ALICE, BOB, Key, Sandbox
 
@@ -51,7 +51,7 @@ class Council(Sandbox):
         return found  # type: ignore[no-any-return]
 
     def status(self, proposal_id: bytes) -> str:
-        return governance.Status(self.proposal(proposal_id).status).label
+        return Status(self.proposal(proposal_id).status).label
 
     # -- writing
 

@@ -487,6 +487,7 @@ def test_every_action_says_what_it_votes_for() -> None:
 def test_malformed_votes(name: str) -> None:
     registry = Council().registry
     action = registry.actions[name]
-    for wire in ([], [b"x"] * len(action.fields), [None] * len(action.fields), [0] * 9):
+    wires: list[list[Any]] = [[], [b"x"] * len(action.fields), [None] * len(action.fields), [0] * 9]
+    for wire in wires:
         with pytest.raises(Malformed):
             registry.read_action(RawAction(name, wire))

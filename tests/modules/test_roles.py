@@ -19,7 +19,7 @@ from clawpurse.modules.governance.changes import OWN_ACCOUNT, Kind
 from clawpurse.modules.roles import chain as roles
 from clawpurse.modules.roles.actions import ACTIONS
 from clawpurse.modules.roles.chain import ROLES_PER_ACCOUNT_MAX
-from clawpurse.modules.roles.records import Entry
+from clawpurse.modules.roles.records import Entry, entry_key, pack, standing_key
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, START_MS, Key, transfer
 from tests.modules.council import AUTHORITIES, Council, event, grant, kinds, permit, revoke
 
@@ -261,9 +261,9 @@ def test_a_role_is_proven_by_its_records_alone() -> None:
     """What a verifier needs stands under keys that it can compute: standing and entries."""
     chain = Council()
     chain.pay(ALICE, grant("cashier"))
-    standing = chain.state.get("roles", roles.standing_key(BOB.account, "cashier"))
-    newest = chain.state.get("roles", roles.entry_key(BOB.account, "cashier", 0))
-    assert standing == roles.pack(1, 0, 0) and newest == roles.pack(1, 1, ALICE.account, "")
+    standing = chain.state.get("roles", standing_key(BOB.account, "cashier"))
+    newest = chain.state.get("roles", entry_key(BOB.account, "cashier", 0))
+    assert standing == pack(1, 0, 0) and newest == pack(1, 1, ALICE.account, "")
     assert chain.time_ms == START_MS + 1_000
     assert kinds(chain.block()) == []
 
