@@ -11,7 +11,7 @@ import copy
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from clawpurse.consensus.machine import Machine
 from clawpurse.consensus.wal_records import BodyStored, Decided, decode
@@ -68,8 +68,8 @@ class Court:
 class Watch:
     """What all checkers have in common. `name` is the property's, `number` its place."""
 
-    name: ClassVar[str]
-    number: ClassVar[int]
+    name: str
+    number: int
 
     def __init__(self, court: Court) -> None:
         self.court = court
@@ -714,6 +714,3 @@ def checkers(*, without: Iterable[str] = ()) -> list[Watch]:
     court = Court()
     left_out = set(without)
     return [made for made in (checker(court) for checker in CHECKERS) if made.name not in left_out]
-
-
-__all__ = ["CHECKERS", "Court", "Heal", "Watch", "checkers"]
