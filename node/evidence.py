@@ -330,8 +330,8 @@ class EvidencePool:
         ]
 
     def accuses(self, authority: bytes) -> bool:
-        """Tell whether a key is known to have signed twice."""
-        return authority in self._convicted or authority in self._per_authority
+        """Tell whether a key that decides is known to have signed twice, not too long ago."""
+        return authority in self.convicted()
 
     # -- keeping and telling
 
