@@ -244,7 +244,8 @@ def test_killed_at_any_step_the_key_signs_on_one_machine_at_most(
     bundle = tmp_path / "key.bundle"
     steps = counted(monkeypatch, at, after=after)
     killed = False
-    for act in (lambda: out(a, b, bundle), lambda: into(b, bundle)):
+    acts: list[Callable[[], object]] = [lambda: out(a, b, bundle), lambda: into(b, bundle)]
+    for act in acts:
         try:
             act()
         except Killed:

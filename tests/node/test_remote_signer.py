@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -209,7 +209,7 @@ async def test_an_absent_signer_is_tried_again_with_pauses_that_have_an_end(
         dialled.append(trio.current_time())
         return await open_stream(*place)
 
-    bench.network.connect = noted  # type: ignore[method-assign]
+    cast(Any, bench.network).connect = noted
     bench.run()
     await trio.sleep(3_600)
     pauses = [later - earlier for earlier, later in itertools.pairwise(dialled)]

@@ -427,6 +427,7 @@ class MediumLane:
                 if medium.dead:
                     raise PowerCut(f"{medium.name} died before it knew")
                 return result
+        raise AssertionError("nobody cancels a shielded scope that nobody else has")
 
     async def _wait(self, delay_s: float) -> None:
         with trio.move_on_after(delay_s):

@@ -268,7 +268,7 @@ class World(Lab):
         node.engine.machine._trace = self._trace
         wire(running, medium, lambda: self._dies_sending(running), name in self.names)
         if not self.measures_loops:
-            node.metrics.watch_loop = _does_not_measure  # type: ignore[method-assign]
+            cast(Any, node.metrics).watch_loop = _does_not_measure
         host = cast(Any, node.host)
         commit, announce, accuse = host.commit, host.announce, node.engine._accuse
 
