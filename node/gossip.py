@@ -3,7 +3,8 @@
 A node that accepted a transaction from a caller pushes its body to every peer at once; a node
 that got it from a peer only announces its wtx id to the others, who ask for what they lack;
 when an announcer does not answer, the next one is asked. So a body crosses each link once, and
-a missing link costs one question. What a full channel drops comes later with its block.
+a missing link costs one question. What a full channel drops comes later with its block; and what
+waits for long is announced again, because nobody who proposes may have heard of it.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ ANSWER_TIMEOUT_S: Final = 1.0
 RETRY_PERIOD_S: Final = 0.25
 # Pooled transactions that a new peer is told of; what is behind them comes with blocks.
 GREETING_MAX: Final = 4 * messages.ANNOUNCE_MAX
+# A transaction that has waited so long may be known to nobody else: it is announced again. In a
+# network that decides, nothing waits that long; in one that stands still with a full pool this is
+# 2 kB a second for each peer.
+REMIND_PERIOD_S: Final = 15.0
+REMINDED_MAX: Final = 1_000
 # Ids of bodies that were handed in and may still be on their way into the pool.
 TAKEN_MAX: Final = 20_000
 
@@ -202,7 +208,19 @@ class TransactionGossip:
         """Spread until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ask_others)
+            nursery.start_soon(self._remind)
             await self._spread_all()
+
+    async def _remind(self) -> None:
+        """Announce again what has waited for long, the oldest first, until cancelled."""
+        waited: frozenset[bytes] = frozenset()
+        while True:
+            await trio.sleep(REMIND_PERIOD_S)
+            ids = [item.transaction.wtx_id for item in self._pooled(REMINDED_MAX)]
+            again = [wtx_id for wtx_id in ids if wtx_id in waited]
+            waited = frozenset(ids)
+            for peer in self._outbox.peers():
+                self._announce(peer, again)
 
     async def _spread_all(self) -> None:
         while True:

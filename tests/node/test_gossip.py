@@ -13,7 +13,13 @@ from clawpurse.ledger.errors import Malformed
 from clawpurse.ledger.transition import Prepared, prepare
 from clawpurse.node import gossip as gossip_file
 from clawpurse.node import messages
-from clawpurse.node.gossip import ANSWER_TIMEOUT_S, GREETING_MAX, Known, TransactionGossip
+from clawpurse.node.gossip import (
+    ANSWER_TIMEOUT_S,
+    GREETING_MAX,
+    REMIND_PERIOD_S,
+    Known,
+    TransactionGossip,
+)
 from clawpurse.node.messages import ANNOUNCE_MAX, BODIES_BYTES_MAX, TransactionKind
 from tests.node.poolworld import REGISTRY, PoolWorld
 
@@ -213,3 +219,25 @@ def test_rubbish_is_refused_by_name(kind: TransactionKind) -> None:
 def test_ids_are_those_of_the_signed_bytes() -> None:
     noted: list[Any] = [wtx_id_of(raw) for raw in RAWS]
     assert noted == IDS
+
+
+async def test_what_waits_for_long_is_announced_again(
+    autojump_clock: trio.abc.Clock, nursery: trio.Nursery
+) -> None:
+    """A full channel drops what it cannot hold: a payment that only this node knows would wait
+    until it expires, although it was called accepted."""
+    bench = Bench(P, Q)
+    nursery.start_soon(bench.gossip.run)
+    bench.add(*ITEMS[:2])
+    await trio.sleep(REMIND_PERIOD_S + 1)
+    assert bench.sent == []
+    bench.add(ITEMS[2])
+    await trio.sleep(REMIND_PERIOD_S)
+    for peer in (P, Q):
+        assert bench.got(peer, TransactionKind.ANNOUNCE) == IDS[:2]
+    # What came into a block meanwhile is not spoken of again.
+    bench.pool.clear()
+    bench.sent.clear()
+    await trio.sleep(3 * REMIND_PERIOD_S)
+    assert bench.sent == []
+    nursery.cancel_scope.cancel()

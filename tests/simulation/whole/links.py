@@ -66,7 +66,13 @@ class Weather:
     sieve: dict[Kind, tuple[int, ...]] = field(default_factory=dict)
     #: Messages of these channels only; the rest arrive.
     channels: frozenset[Channel] = frozenset(
-        (Channel.CONSENSUS, Channel.PROPOSALS, Channel.TRANSACTIONS, Channel.SYNC)
+        (
+            Channel.CONSENSUS,
+            Channel.PROPOSALS,
+            Channel.EVIDENCE,
+            Channel.TRANSACTIONS,
+            Channel.SYNC,
+        )
     )
 
     def calm(self) -> None:
