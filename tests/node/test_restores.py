@@ -146,9 +146,7 @@ async def stuck(lab: Lab) -> tuple[list[Running], Disk, Disk]:
         await lab.crash(gone)
     await nodes[0].node.intake.submit(lab.pay(lab.alice).raw)
     await until(lambda: bool(nodes[0].node.engine.machine.own_messages), 60)
-    disks = [disk_of(node) for node in nodes[:2]]
-    for node, disk in zip(nodes[:2], disks, strict=True):
-        await lab.crash(node, disk)
+    disks = await lab.power_cut(*nodes[:2])
     return nodes, disks[0], disks[1]
 
 
@@ -289,9 +287,7 @@ def test_all_set_back_together_go_on_from_there(seed: int) -> None:
         nodes = await lab.authorities()
         await pay(lab, nodes, 3)
         await lab.reach(3)
-        disks = [disk_of(node) for node in nodes]
-        for node, disk in zip(nodes, disks, strict=True):
-            await lab.crash(node, disk)
+        disks = await lab.power_cut(*nodes)
         nodes = [await lab.start(f"authority-{n}", disks[n - 1]) for n in (1, 2, 3, 4)]
         await pay(lab, nodes, 2)
 

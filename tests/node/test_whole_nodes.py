@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from clawpurse.ledger.store.index import locate_transaction
-from tests.node.lab import Lab, disk_of, run_lab
+from tests.node.lab import Lab, run_lab
 from tests.node.rpc.nodeworld import Running, hexed, octets, until
 
 #: A handful of seeds on every run; more by `make soak`.
@@ -178,9 +178,7 @@ def test_all_four_killed_again_and_again_lose_nothing_accepted(seed: int) -> Non
             final = [tx_id for tx_id in accepted if any(is_final(n, tx_id) for n in nodes)]
             # The power goes: all at the same instant.
             names = [node.name for node in nodes]
-            disks = [disk_of(node) for node in nodes]
-            for node, disk in zip(nodes, disks, strict=True):
-                await lab.crash(node, disk)
+            disks = await lab.power_cut(*nodes)
             order = sorted(range(4), key=lambda _: lab.chance.random())
             nodes = []
             for place in order:
