@@ -18,8 +18,10 @@ GAP_MIN_S: Final = 0.5
 GAP_MAX_S: Final = 3.0
 # A day of chaos; a plan is a list in memory.
 FAULTS_MAX: Final = 50_000
-# How often a fault may take more nodes than the network bears.
-BEYOND_CHANCE: Final = 0.15
+# How often a fault may take more nodes than the network bears: about one in six does.
+BEYOND_CHANCE: Final = 0.05
+# Cards in hand that are not possible now; a new deal waits until there are no more.
+HAND_MAX: Final = 4
 
 
 class Kind(StrEnum):
@@ -77,7 +79,7 @@ class Fault(NamedTuple):
 
 
 # Whoever is hit by one of these answers nobody meanwhile.
-_TAKES_DOWN: Final = frozenset((Kind.KILL, Kind.KILL_ALL, Kind.PAUSE, Kind.FULL_DISK))
+_TAKES_ONE_DOWN: Final = frozenset((Kind.KILL, Kind.PAUSE, Kind.FULL_DISK))
 _LASTS_S: Final = {
     Kind.KILL: (0.2, 6.0),
     Kind.KILL_ALL: (0.1, 2.0),
@@ -89,53 +91,53 @@ _LASTS_S: Final = {
     # A node looks at its disk every ten seconds when nothing fails before.
     Kind.FULL_DISK: (12.0, 16.0),
 }
-_DELAYS_MS: Final = (20, 100, 300, 800)
-_LEFT_MB: Final = (0, 8)
+# The delay in ms, and what is left of the disk in MB.
+_AMOUNTS: Final = {Kind.DELAY: (20, 100, 300, 800), Kind.FULL_DISK: (0, 8)}
 
 
 def plan(seed: int, seconds: float, nodes: int, disk_node: int) -> list[Fault]:
     """Return the faults of a run in the order of their beginnings.
 
-    `disk_node` is the one with the small disk. Every class that has the time comes at least once
-    before one comes twice as often as another: the classes are dealt like cards.
+    `disk_node` is the one with the small disk. Classes are dealt like cards: one that is not
+    possible now stays in hand for the next time, so that none is left out for long.
     """
     chance = random.Random(seed)  # noqa: S311 - a plan must repeat, not be secret
     faults: list[Fault] = []
-    busy_until_s = [0.0] * nodes
-    deck: list[Kind] = []
-    bears = (nodes - 1) // 3
+    down_until_s = [0.0] * nodes
+    hand: list[Kind] = []
     now_s = QUIET_BEFORE_S
     while len(faults) < FAULTS_MAX:
         now_s = round(now_s + chance.uniform(GAP_MIN_S, GAP_MAX_S), 2)
         left_s = seconds - QUIET_AFTER_S - now_s
         if left_s <= 0:
             return faults
-        if not deck:
-            deck = chance.sample(list(Kind), len(Kind))
-        kind = deck.pop()
-        low_s, high_s = _LASTS_S[kind]
-        if low_s > left_s:
-            continue
-        lasts_s = round(chance.uniform(low_s, min(high_s, left_s)), 2)
-        down = sum(until > now_s for until in busy_until_s)
-        beyond = chance.random() < BEYOND_CHANCE
-        free = [node for node in range(nodes) if busy_until_s[node] <= now_s]
-        hit = _victims(chance, kind, nodes, free, disk_node)
-        if kind in _TAKES_DOWN and kind is not Kind.KILL_ALL and down >= bears and not beyond:
-            continue
-        if hit is None:
-            continue
-        amount = 0
-        if kind is Kind.DELAY:
-            amount = chance.choice(_DELAYS_MS)
-        elif kind is Kind.FULL_DISK:
-            amount = chance.choice(_LEFT_MB)
-        fault = Fault(now_s, lasts_s, kind, hit, amount)
-        faults.append(fault)
-        if kind in _TAKES_DOWN:
-            for node in hit:
-                busy_until_s[node] = fault.ends_s
+        if len(hand) <= HAND_MAX:
+            hand = chance.sample(list(Kind), len(Kind)) + hand
+        free = [node for node in range(nodes) if down_until_s[node] <= now_s]
+        may_take = _may_take(nodes, nodes - len(free), beyond=chance.random() < BEYOND_CHANCE)
+        for place in reversed(range(len(hand))):
+            kind = hand[place]
+            low_s, high_s = _LASTS_S[kind]
+            if low_s > left_s or (kind in _TAKES_ONE_DOWN and not may_take):
+                continue
+            hit = _victims(chance, kind, nodes, free, disk_node)
+            if hit is None:
+                continue
+            del hand[place]
+            lasts_s = round(chance.uniform(low_s, min(high_s, left_s)), 2)
+            amount = chance.choice(_AMOUNTS.get(kind, (0,)))
+            fault = Fault(now_s, lasts_s, kind, hit, amount)
+            faults.append(fault)
+            if kind in _TAKES_ONE_DOWN or kind is Kind.KILL_ALL:
+                for node in hit:
+                    down_until_s[node] = fault.ends_s
+            break
     return faults
+
+
+def _may_take(nodes: int, down: int, *, beyond: bool) -> bool:
+    """Tell whether one more may be taken down: within f, or now and then beyond it."""
+    return down < (nodes - 1) // 3 or beyond
 
 
 def _victims(
