@@ -73,3 +73,12 @@ def soak_seeds(request: pytest.FixtureRequest) -> Iterator[int]:
             seed += shares
 
     return seeds()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what passing tests recorded for people: what a simulation reached."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name.endswith("coverage"):
+                terminalreporter.section(name)
+                terminalreporter.write_line(str(text))

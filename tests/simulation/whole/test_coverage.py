@@ -21,7 +21,7 @@ from tests.simulation.whole.test_locks import hidden_locks, wrong_proposer
 #: more than f faults; the engine drops the timers of a round as it leaves it, so that none of them
 #: runs out afterwards (the pure simulation lets them run, and reaches it).
 UNREACHABLE = ("P32:invalid", "P66:stale")
-STORMS = 60
+STORMS = 40
 
 
 @pytest.mark.full
