@@ -61,7 +61,7 @@ class Bench:
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.network = MemoryNetwork()
-        self.nursery = nursery
+        self.start, self.start_soon = nursery.start, nursery.start_soon
         self.chance = random.Random(7)
         self.disk, self.own = MemoryFiles(), MemoryFiles()
         create_sign_state(self.disk, GENESIS, KEY)
@@ -90,7 +90,7 @@ class Bench:
             self.chance.randbytes,
         )
         self.scope = trio.CancelScope()
-        await self.nursery.start(self._serve, server)
+        await self.start(self._serve, server)
         return server
 
     async def _serve(self, server: SignerServer, *, task_status: trio.TaskStatus[None]) -> None:
@@ -106,7 +106,7 @@ class Bench:
         await trio.sleep(0.01)
 
     def run(self) -> None:
-        self.nursery.start_soon(self.link.run, self._count)
+        self.start_soon(self.link.run, self._count)
 
     def _count(self) -> None:
         self.back += 1
