@@ -19,7 +19,7 @@ HOME: Final = option(
 PASSPHRASE_FILE: Final = option(
     "--passphrase-file", type=click.Path(path_type=Path), help="Read the passphrase from a file."
 )
-YES: Final = option("--yes", is_flag=True, help="Ask nothing; needs --i-understand.")
+YES: Final = option("--yes", is_flag=True, envvar=[], help="Ask nothing; needs --i-understand.")
 UNDERSTOOD: Final = option(
     "--i-understand", "understood", metavar="CHAIN-ID", help="The network, typed as a confirmation."
 )
