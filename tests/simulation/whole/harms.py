@@ -120,6 +120,7 @@ class Harms:
     def _lose_signing_state(self, name: str, medium: Medium) -> None:
         """It is gone; its operator names a floor, as told."""
         if name != FOLLOWER:
+            medium.mend()
             medium.signer.reset({})
             self.world.raise_floor(name, medium)
             self.mark(name, "lost signing state")
