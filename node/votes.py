@@ -34,6 +34,8 @@ from clawpurse.node.signing import Signing
 # lost one delays a round.
 HAVE_PERIOD_S: Final = 0.3
 IDLE_PERIOD_S: Final = 1.0
+# Who has learnt nothing for so long waits for somebody who is gone, perhaps for hours.
+STILL_AFTER_S: Final = 10.0
 # A participant that said nothing for so long is none any more: it follows now, or hangs. It is
 # one again with its next word.
 PARTICIPANT_S: Final = 10.0
@@ -158,7 +160,8 @@ class VoteGossip:
 
     async def run(self) -> None:
         """Say regularly what this node holds, until cancelled."""
-        asked_s = trio.current_time()
+        asked_s = changed_s = trio.current_time()
+        said = b""
         while True:
             if trio.current_time() - asked_s >= ASK_PERIOD_S:
                 asked_s = trio.current_time()
@@ -166,10 +169,13 @@ class VoteGossip:
                     self._ask(peer)
             if self._takes_part:
                 payload = self._have().pack()
+                if payload != said:
+                    said, changed_s = payload, trio.current_time()
                 for peer in self._outbox.peers():
                     self._outbox.send_consensus(peer, ConsensusKind.HAVE, payload)
             # While a height waits for work there is little that could be lacking.
             waits = self.engine.machine.state.waiting
+            waits = waits or trio.current_time() - changed_s > STILL_AFTER_S
             await trio.sleep(IDLE_PERIOD_S if waits else HAVE_PERIOD_S)
 
     # -- inwards
