@@ -7,6 +7,7 @@ machine computes wrongly: its round fails, the chain does not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
@@ -28,6 +29,9 @@ from tests.simulation.whole.world import World, run_world
 Said = Proposal | Vote | PolkaCertificate
 #: Tells whether a message is lost: what it says, from whom, to whom.
 Rule = Callable[[Said, str, str], bool]
+LOCK_LINES = ("P26:locked", "P28:waits", "P30", "P32:locked")
+#: Every third seed or so reaches all of them.
+LOCK_SEEDS = 30
 
 
 class Script:
@@ -48,7 +52,7 @@ class Script:
         return None
 
 
-def hidden_locks() -> World:
+def hidden_locks(seed: int = 1) -> World:
     """Two locks on two blocks, seen by nobody else; return the world in which they dissolve."""
     worlds: list[World] = []
 
@@ -93,14 +97,27 @@ def hidden_locks() -> World:
         assert first.header.block_id in (seen[0], seen[1])
         world.check_end()
 
-    run_world(scenario, 1, 4, checkers())
+    run_world(scenario, seed, 4, checkers())
     return worlds[0]
 
 
+def dissolved_locks() -> Counter[str]:
+    """Dissolve hidden locks until each way out was taken; return the lines that were reached.
+
+    Whether the locked authority hears of the older polka before the decision is for the links
+    to say.
+    """
+    lines: Counter[str] = Counter()
+    for seed in range(1, LOCK_SEEDS + 1):
+        lines += hidden_locks(seed).lines
+        if all(lines[line] for line in LOCK_LINES):
+            break
+    return lines
+
+
 def test_two_hidden_locks_end_in_one_decision() -> None:
-    lines = hidden_locks().lines
-    for line in ("P26:locked", "P28:waits", "P30", "P32:locked"):
-        assert lines[line] > 0, line
+    lines = dissolved_locks()
+    assert [line for line in LOCK_LINES if not lines[line]] == []
 
 
 def wrong_proposer() -> World:
