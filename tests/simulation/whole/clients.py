@@ -15,7 +15,7 @@ from clawpurse.ledger.errors import BadSignature, Malformed, Refused
 from clawpurse.ledger.store.index import locate_transaction
 from clawpurse.ledger.transactions import Transaction
 from clawpurse.wallet.keys import SigningKey
-from tests.node.rpc.nodeworld import Running
+from tests.node.rpc.nodeworld import HOUR_MS, Running
 from tests.simulation.whole.world import Accepted
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Client:
         self.lane = lane
         self.open: Transaction | None = None
         self.count = 0
+        #: For how long a payment may wait.
+        self.valid_ms = HOUR_MS
 
     def next(self) -> Transaction:
         """The payment that is not acknowledged yet, else a new one."""
@@ -45,6 +47,7 @@ class Client:
             self.open = self.world.pay(
                 self.key,
                 lane=self.lane,
+                valid_until_ms=self.world.clock.now_ms() + self.valid_ms,
                 key=b"order %d/%d" % (self.lane, self.count) if keyed else None,
             )
         return self.open

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 import trio
 
-from tests.node.rpc.nodeworld import until
+from tests.node.rpc.nodeworld import HOUR_MS, until
 from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.clients import Client, clients_of, lacking
 from tests.simulation.whole.world import World, run_world
@@ -25,6 +25,8 @@ def quorum_lost(count: int, outage_s: float, seed: int) -> None:
         await world.begin_all(world.names)
         await until(lambda: all(node.node.engine.may_sign for node in world.up), 60)
         clients = clients_of(world)
+        for client in clients:
+            client.valid_ms = HOUR_MS + int(2_000 * outage_s)
         for client in clients:
             client.hand_in(world.up[0])
         await until(lambda: len(world.accepted) == len(clients) and not lacking(world), 60)
