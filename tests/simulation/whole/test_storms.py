@@ -34,7 +34,7 @@ def commit_seed() -> int:
 
 def size_of(number: int) -> int:
     """Most storms over four authorities, some over seven, a few over ten."""
-    if number % 20 == 19:
+    if number % 40 == 39:
         return 10
     return 7 if number % 10 == 4 else 4
 
