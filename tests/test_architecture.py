@@ -14,7 +14,7 @@ import io
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -80,6 +80,11 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree, walked once for all rules."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def folder(self) -> str:
         return self.path.split("/", 1)[0]
@@ -100,7 +105,7 @@ Rule = Callable[[Source], Iterable[str]]
 
 def imports_of(source: Source) -> Iterator[tuple[ast.stmt, str]]:
     """Every dotted name that a file imports, wherever in it: `from a import b` gives `a.b`."""
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node, alias.name
@@ -234,11 +239,11 @@ def pure_values(source: Source) -> Iterator[str]:
     # `__hash__` may call hash(): it serves lookups in memory, whose answer does not depend on it.
     hashing = {
         inner
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.FunctionDef) and node.name == "__hash__"
         for inner in ast.walk(node)
     }
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
             yield source.at(node, f"float {node.value} in pure code")
         elif isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div):
@@ -356,7 +361,7 @@ def code_lines(source: Source) -> set[int]:
         if token.type not in skipped and token.type != tokenize.ENDMARKER:
             lines.update(range(token.start[0], token.end[0] + 1))
     documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             lines.difference_update(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
     return lines
@@ -367,7 +372,7 @@ def sizes(source: Source) -> Iterator[str]:
     lines = code_lines(source)
     if len(lines) > FILE_LINES_MAX:
         yield source.at(1, f"{len(lines)} lines of code, at most {FILE_LINES_MAX}")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             span = lines.intersection(range(node.lineno, (node.end_lineno or 0) + 1))
             if len(span) > FUNCTION_LINES_MAX:
@@ -439,10 +444,15 @@ def refuse(findings: Iterable[str]) -> None:
     assert not listed, f"{len(listed)} findings:\n" + "\n".join(listed)
 
 
+@cache
+def findings_of(rule: Rule) -> tuple[str, ...]:
+    return tuple(one for source in SOURCES for one in rule(source))
+
+
 @pytest.mark.parametrize("rule", [arrows, one_name, sizes], ids=lambda rule: rule.__name__)
 def test_every_file_keeps(rule: Rule) -> None:
     """Readers lose the map of the house when an arrow points upward or a file has no end."""
-    refuse(finding for source in SOURCES for finding in rule(source))
+    refuse(findings_of(rule))
 
 
 def test_no_ring_of_imports() -> None:
@@ -461,7 +471,7 @@ def test_pure_code_stays_pure(rule: Rule) -> None:
 def test_no_exemption_outlives_its_reason() -> None:
     """A forgotten exemption is a hole that nobody guards."""
     rules = (arrows, one_name, sizes, pure_imports, pure_values, set_iteration)
-    findings = [finding for source in SOURCES for rule in rules for finding in rule(source)]
+    findings = [finding for rule in rules for finding in findings_of(rule)]
     for file, part in EXEMPT:
         assert any(one.startswith(f"{file}:") and part in one for one in findings), (file, part)
 

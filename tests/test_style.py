@@ -11,7 +11,7 @@ import io
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pytest
@@ -60,14 +60,21 @@ class Source:
     def tree(self) -> ast.Module:
         return ast.parse(self.text, self.path)
 
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the tree, walked once for all rules."""
+        return tuple(ast.walk(self.tree))
+
     @property
     def folder(self) -> str:
         return self.path.split("/", 1)[0]
 
-    def comments(self) -> Iterator[tuple[int, str]]:
-        for token in tokenize.generate_tokens(io.StringIO(self.text).readline):
-            if token.type == tokenize.COMMENT:
-                yield token.start[0], token.string
+    @cached_property
+    def comments(self) -> tuple[tuple[int, str], ...]:
+        tokens = tokenize.generate_tokens(io.StringIO(self.text).readline)
+        return tuple(
+            (token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT
+        )
 
     def at(self, node: ast.AST | int, problem: str) -> str:
         line = node if isinstance(node, int) else getattr(node, "lineno", 1)
@@ -102,7 +109,7 @@ def telling_name(source: Source) -> Iterator[str]:
 
 def finished(source: Source) -> Iterator[str]:
     """No note to self is left in the code."""
-    for line, comment in source.comments():
+    for line, comment in source.comments:
         for word in UNFINISHED:
             if word in comment.replace(":", " ").split():
                 yield source.at(line, f"{word} in a comment; do it, or write it down as work")
@@ -110,8 +117,8 @@ def finished(source: Source) -> Iterator[str]:
 
 def heard_errors(source: Source) -> Iterator[str]:
     """No error is caught and forgotten; an expected one that needs no answer says why."""
-    commented = {line for line, _ in source.comments()}
-    for node in ast.walk(source.tree):
+    commented = {line for line, _ in source.comments}
+    for node in source.nodes:
         if isinstance(node, ast.ExceptHandler):
             raises = any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
             caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
@@ -172,7 +179,7 @@ def no_shared_state(source: Source) -> Iterator[str]:
             tables.add(name)
             if not (final or _constant(name)):
                 yield source.at(value, f"module-level {name} can change; give it to an object")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         touched = ""
         if isinstance(node, ast.Global):
             yield source.at(node, f"global {', '.join(node.names)}")
@@ -191,7 +198,7 @@ def no_shared_state(source: Source) -> Iterator[str]:
 
 def no_stored_nursery(source: Source) -> Iterator[str]:
     """A nursery lives in the function that opened it, so one file shows the tree of tasks."""
-    attributes = (node for node in ast.walk(source.tree) if isinstance(node, ast.Attribute))
+    attributes = (node for node in source.nodes if isinstance(node, ast.Attribute))
     for node in attributes:
         if isinstance(node.ctx, ast.Store) and "nursery" in node.attr:
             yield source.at(node, f"stores a nursery as {node.attr}")
@@ -201,7 +208,7 @@ def one_clock(source: Source) -> Iterator[str]:
     """What runs in a node is handed the time: a second clock would break simulation."""
     if source.folder not in CLOCKED or source.path == CLOCK_FILE:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -219,7 +226,7 @@ def no_stray_output(source: Source) -> Iterator[str]:
     """Only the command line speaks; a node logs."""
     if source.folder in SPEAKERS:
         return
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Call) and last_name(node.func) == "print":
             yield source.at(node, "prints; a node logs, the command line prints")
 
@@ -254,16 +261,21 @@ def exempt(finding: str) -> bool:
     return any(path == file and part in finding for file, part in EXEMPT)
 
 
+@cache
+def findings_of(rule: Rule) -> tuple[str, ...]:
+    return tuple(one for source in SOURCES for one in rule(source))
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_every_file_keeps(rule: Rule) -> None:
     """The next reader loses time, or a fault loses its name, wherever one of these is broken."""
-    findings = sorted(one for source in SOURCES for one in rule(source) if not exempt(one))
+    findings = sorted(one for one in findings_of(rule) if not exempt(one))
     assert not findings, f"{len(findings)} findings:\n" + "\n".join(findings)
 
 
 def test_no_exemption_outlives_its_reason() -> None:
     """A forgotten exemption is a hole that nobody guards."""
-    findings = [one for source in SOURCES for rule in RULES for one in rule(source)]
+    findings = [one for rule in RULES for one in findings_of(rule)]
     for file, part in EXEMPT:
         assert any(one.startswith(f"{file}:") and part in one for one in findings), (file, part)
 
