@@ -59,7 +59,7 @@ def test_schedules_reach_the_branches_and_crash_points() -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-@pytest.mark.parametrize(("count", "total"), [(4, 14_000), (7, 4_000), (10, 2_000)])
+@pytest.mark.parametrize(("count", "total"), [(4, 16_000), (7, 3_000), (10, 1_000)])
 def test_twenty_thousand_schedules(count: int, total: int, chunk: int) -> None:
     first = 1_000_000
     size = total // CHUNKS
