@@ -14,6 +14,7 @@ import trio
 
 from clawpurse.consensus.effects import Sign
 from clawpurse.ledger.store import schema
+from clawpurse.node.wal import FRAME_BYTES
 from tests.node.rpc.nodeworld import Running, until
 from tests.simulation.whole.checkers import checkers
 from tests.simulation.whole.clients import Client, clients_of, lacking
@@ -63,8 +64,10 @@ def disk_at(point: str, how: str, skip: int) -> Backup:
         client = Client(world, world.alice, 0)
         await pay(world, client, world.nodes[VICTIM])
         world.machines[VICTIM].fuse = Fuse(point, how, skip, 0.5)
-        client.hand_in(world.nodes[VICTIM])
-        await until(lambda: VICTIM in world.down, 60)
+        with trio.move_on_after(60):
+            while VICTIM in world.nodes:
+                client.hand_in(world.nodes[VICTIM])
+                await trio.sleep(1)
         return world.down[VICTIM].backup()
 
     found: Backup = run_world(scenario, seed=3)
@@ -111,15 +114,26 @@ async def looked_at(world: World, backup: Backup) -> tuple[object, ...] | None:
     return found
 
 
+def ends(data: bytes, start: int) -> Iterable[int]:
+    """Where the records of a log end, from a place on."""
+    while start < len(data):
+        start += FRAME_BYTES + int.from_bytes(data[start : start + 4], "big")
+        yield start
+
+
 def torn_at(places: Callable[[int], Iterable[int]], point: str, skip: int) -> None:
     before, after = disk_at(point, "before", skip), disk_at(point, "after", skip)
     folder, name, old, new = change(before, after)
 
     async def scenario(world: World) -> None:
-        known = [await looked_at(world, backup) for backup in (before, after)]
-        assert None not in known
         # A slot is overwritten in place; a file grows, or begins.
         start = len(old) if new.startswith(old) else 0
+        # Several records may be written at once; each of them was made or was not.
+        wholes = [before, after]
+        if start and folder == "wal":
+            wholes += [with_file(before, folder, name, new[:end]) for end in ends(new, start)]
+        known = [await looked_at(world, backup) for backup in wholes]
+        assert None not in known
         for place in places(len(new) - start):
             torn = new[: start + place]
             torn += old[len(torn) :]
