@@ -111,6 +111,55 @@ def test_a_second_process_with_one_authority_s_key_refuses(own: Net, tmp_path: P
     assert len(ids) == 1
 
 
+def desk(net: Net, rpc: str) -> dict[str, Any]:
+    """What a node says of the one key that it may sign with."""
+    (found,) = call(net.run, rpc, "consensus_getSignerMetrics")["keys"]
+    return dict(found)
+
+
+@pytest.mark.full
+def test_yesterday_s_backup_observes_and_signs_only_when_it_is_safe(
+    own: Net, tmp_path: Path
+) -> None:
+    """Signing again what the restored log has forgotten would be signing twice."""
+    run, nodes = own.run, own.facts["nodes"]
+    fourth, rpc = Path(nodes[3]["home"]), nodes[3]["rpc"]
+    own.fund("anna")
+    until(lambda: signs(own, rpc), "the fourth signs")
+    assert run("stop", "--home", fourth).code == 0
+    shutil.copytree(fourth / "data", tmp_path / "yesterday")
+    assert run("start", "--home", fourth, "--detach").code == 0
+    until(lambda: signs(own, rpc), "the fourth signs again")
+    before = int(call(run, rpc, "chain_getStatus")["height"])
+    until(
+        lambda: (
+            run("faucet", "anna", "--json").code in (0, 1)
+            and int(call(run, rpc, "chain_getStatus")["height"]) > before + 3
+        ),
+        "a day of blocks",
+    )
+    assert run("stop", "--home", own.home).code == 0
+    shutil.rmtree(fourth / "data")
+    shutil.copytree(tmp_path / "yesterday", fourth / "data")
+    # Alone, it can learn nothing: it waits and signs nothing.
+    alone = spawned(own.client, tmp_path / "alone.log", "start", "--home", fourth)
+    try:
+        until(lambda: run("status", "--rpc", rpc, "--json").code == 0, "the fourth answers")
+        waits = desk(own, rpc)
+        assert waits["state"] in ("observing", "listening")
+        assert int(call(run, rpc, "chain_getStatus")["height"]) <= before
+    finally:
+        alone.send_signal(signal.SIGTERM)
+        alone.wait(timeout=30)
+    again = run("testnet", "start", "--home", own.home, "--detach")
+    assert again.code == 0, again
+    until(lambda: signs(own, rpc), "the fourth has caught up and signs")
+    assert int(call(run, rpc, "chain_getStatus")["height"]) > before + 3
+    own.fund("bert")
+    for node in nodes:
+        assert call(run, node["rpc"], "consensus_getState")["evidenceSeen"] == 0
+
+
 def test_a_key_moves_into_a_signer_of_its_own_which_may_die(own: Net, tmp_path: Path) -> None:
     """The guided way, end to end: move out, move in, pair, run, kill, run again."""
     run, node = own.run, own.facts["nodes"][0]

@@ -251,6 +251,10 @@ def test_four_to_five_to_four_and_a_replacement_under_load(council: Net, tmp_pat
         document.write_text(sent.out)
         genesis_hash = net.facts["genesisHash"]
         assert net.run("tx", "verify", document, "--genesis-hash", genesis_hash).code == 0
+        # And a light client follows from genesis across all of them.
+        light = net.run("light", "verify", "--json").json()
+        assert light["verified"] is True
+        assert light["height"] > 1
 
 
 @pytest.mark.real
