@@ -29,7 +29,7 @@ def test_the_start_says_where_everything_is(net: Net) -> None:
         assert node["rpc"].startswith("http://127.0.0.1:")
         assert Path(f"/proc/{node['pid']}").exists()
     again = net.run("testnet", "status", "--home", net.home, "--json").json()
-    assert set(again) == set(facts)
+    assert set(again) == {*facts, "explanation"}
 
 
 def test_a_payment_is_final_and_proved_offline(net: Net) -> None:
