@@ -1,1 +1,1 @@
-"""On-chain module: opening accounts and changing their keys."""
+"""On-chain module: whose accounts there are, and who may act for them."""

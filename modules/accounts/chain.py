@@ -1,51 +1,63 @@
-"""On-chain half of the module `accounts`: opening accounts and changing their keys.
+"""On-chain half of the module `accounts`: whose accounts there are, and who may act for them.
 
-Account records themselves belong to the kernel, which holds lanes, quota and native balance
-together so that a payment touches one key a side; this module is how users change them.
+Account records, signers, session keys and sponsorships belong to the kernel, which holds lanes,
+quota and native balance together so that a payment touches one key a side; this module is how
+users change them. Its own tree holds proposals and who may pay whom.
+
+A part that has due work exposes `DUE`: the kind that begins its payloads, and what performs it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from clawpurse.ledger.errors import Code
-from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.module_api import Context, Module
-from clawpurse.ledger.rules import Rule
-from clawpurse.modules.accounts.actions import ACTIONS, CHANGE_KEY, OPEN
+from clawpurse.ledger.errors import Bug
+from clawpurse.ledger.module_api import Context, DueHandler, Module
+from clawpurse.modules.accounts import deposits, opening, proposals, signers
+from clawpurse.modules.accounts.actions import ACTIONS
+
+_DUE: Final[Mapping[str, DueHandler]] = {**proposals.DUE}
 
 
-def _open(context: Context, values: Sequence[Any]) -> None:
-    context.open_account(values[0])
+def _on_due(context: Context, payload: Sequence[Any]) -> None:
+    """Let the part whose due work this is perform it; the first item of a payload is its kind."""
+    handler = _DUE.get(payload[0])
+    if handler is None:
+        raise Bug(f"the due work {payload[0]} belongs to no part of the module accounts")
+    handler(context, payload)
 
 
-def _change_key(context: Context, values: Sequence[Any]) -> None:
-    new_key: bytes = values[0]
-    if context.key_of(context.sender) == new_key:
-        raise context.refuse("accounts.sameKey", context.sender)
-    context.set_key(context.sender, new_key)
-    context.emit("accounts.keyChanged", (context.sender,), new_key)
-
-
-def _genesis(context: Context, genesis: Genesis) -> None:
-    for entry in genesis.accounts:
-        context.open_account(entry.account)
-
-
-RULES: Final = {
-    "accounts.sameKey": Rule(Code.DUPLICATE, "That key signs for {0:account} already."),
-}
-EVENTS: Final = {
-    "accounts.opened": ("deposit",),
-    "accounts.keyChanged": ("newKey",),
-}
 MODULE: Final = Module(
     name="accounts",
-    version=1,
+    version=2,
     actions=ACTIONS,
-    handlers={OPEN.name: _open, CHANGE_KEY.name: _change_key},
-    rules=RULES,
-    events=EVENTS,
-    genesis=_genesis,
+    handlers={
+        **opening.HANDLERS,
+        **signers.HANDLERS,
+        **proposals.HANDLERS,
+        **deposits.HANDLERS,
+    },
+    on_transfer=deposits.on_transfer,
+    on_due=_on_due,
+    queries={
+        **opening.QUERIES,
+        **signers.QUERIES,
+        **proposals.QUERIES,
+        **deposits.QUERIES,
+    },
+    invariants=(*proposals.INVARIANTS,),
+    rules={
+        **opening.RULES,
+        **signers.RULES,
+        **proposals.RULES,
+        **deposits.RULES,
+    },
+    events={
+        **opening.EVENTS,
+        **signers.EVENTS,
+        **proposals.EVENTS,
+        **deposits.EVENTS,
+    },
+    genesis=opening.genesis,
 )
