@@ -31,8 +31,8 @@ from clawpurse.benches.report import print_report
 from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.crypto import PERSON_MESSAGE, ZERO_HASH, hasher, list_root
 from clawpurse.ledger.genesis import Genesis, GenesisAsset
-from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.kernel.records import account_key, new_account
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.params import NATIVE_ASSET, Params
 from clawpurse.ledger.store.blocks import BlockStore

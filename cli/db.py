@@ -30,7 +30,7 @@ from clawpurse.ledger.store.blocks import BlockStore, check_blocks, check_indexe
 from clawpurse.ledger.store.format import enter
 from clawpurse.ledger.store.leveldb import LevelDbStore
 from clawpurse.ledger.store.recovery import check_state
-from clawpurse.ledger.store.state import ORDERED_PREFIXES, StateStore
+from clawpurse.ledger.store.state import StateStore, ordered_prefixes
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.home import NodeHome
 
@@ -152,7 +152,7 @@ class DatabaseCheck:
         trees = build_registry().trees
         seen: dict[str, int] = {}
         whole = True
-        for progress in check_state(self._store, trees, ORDERED_PREFIXES):
+        for progress in check_state(self._store, trees, ordered_prefixes):
             seen[progress.tree] = progress.leaves
             self._progress(f"state {progress.tree}, {progress.leaves} entries")
             if progress.problem is not None:

@@ -17,21 +17,34 @@ from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Bug, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.kernel.records import module_account
+from clawpurse.ledger.kernel.entitlements import Entitlements, Signers
+from clawpurse.ledger.kernel.records import TREE, Balance, Hold, module_account
+from clawpurse.ledger.names import plain_name
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.params import Params, asset_name
 from clawpurse.ledger.rules import KERNEL_RULES, Rule, refuse
-from clawpurse.ledger.transactions import ACTION_NAME_CHARS_MAX, Body, RawAction
+from clawpurse.ledger.transactions import (
+    ACTION_NAME_CHARS_MAX,
+    ACTIONS_MAX,
+    Body,
+    RawAction,
+    read_raw_action,
+)
 
-KERNEL: Final = "kernel"
-# A movement's purpose when a hold that ended is carried out; otherwise the module that moves.
+KERNEL: Final = TREE
+# A movement's purpose when value that was set apart is paid out; otherwise the module that moves.
 RELEASE: Final = "release"
+# Who decides on what a rule held, unless the rule names another role.
+OFFICER_ROLE: Final = "compliance"
 # The kernel's own kinds of event and their data; a hold's `released` is 1, or 0 with the rule
 # that refused the release, if one did.
 KERNEL_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "kernel.held": ("asset", "amount", "holdId", "rule"),
     "kernel.holdEnded": ("asset", "amount", "holdId", "released", "rule"),
     "kernel.dueFailed": ("module", "dueId", "code", "rule"),
+    "kernel.setApart": ("asset", "amount", "holdId", "rule"),
+    "kernel.givenBack": ("asset", "amount", "holdId", "rule"),
+    "kernel.seized": ("asset", "amount", "holdId"),
 }
 
 
@@ -46,16 +59,33 @@ class FieldType(IntEnum):
     BYTES = 6
     KEY = 7
     TIME = 8
+    # A 32-byte hash or id that is no key.
+    HASH = 9
+    # 1–32 of a–z, 0–9, dot, hyphen.
+    NAME = 10
+    # An array of records, each an array of `items`; with one item, of plain values.
+    LIST = 11
+    # Actions within an action: [[name, [fields…]]…].
+    ACTIONS = 12
 
 
 class Field(NamedTuple):
-    """One field of an action. `size_max` bounds text and bytes; `name` is its JSON name."""
+    """One field of an action. `name` is its JSON name.
+
+    `size_max` bounds text and bytes (bytes), lists and actions (items), `size_min` likewise;
+    `low` and `high` bound amounts, integers and times. `items` are the fields of each record of
+    a list.
+    """
 
     name: str
     type: FieldType
     meaning: str
     size_max: int = 32
     optional: bool = False
+    size_min: int = 0
+    low: int = 0
+    high: int = codec.U64_MAX
+    items: tuple[Field, ...] = ()
 
 
 def read_field(spec: Field, value: Wire, where: str) -> Any:
@@ -64,16 +94,42 @@ def read_field(spec: Field, value: Wire, where: str) -> Any:
     if value is None and spec.optional:
         return None
     match spec.type:
-        case FieldType.ACCOUNT | FieldType.KEY:
+        case FieldType.ACCOUNT | FieldType.KEY | FieldType.HASH:
             return codec.digest(value, name)
         case FieldType.ASSET:
             return asset_name(value, name)
+        case FieldType.NAME:
+            return plain_name(value, name)
         case FieldType.AMOUNT | FieldType.INTEGER | FieldType.TIME:
-            return codec.integer(value, name)
+            return codec.integer(value, name, spec.low, spec.high)
         case FieldType.TEXT:
-            return codec.ascii_text(value, name, spec.size_max, 0)
+            return codec.ascii_text(value, name, spec.size_max, spec.size_min)
         case FieldType.BYTES:
-            return codec.binary(value, name, spec.size_max)
+            return codec.binary(value, name, spec.size_max, spec.size_min)
+        case FieldType.LIST:
+            return tuple(
+                [_read_item(spec, item, f"{name}[]") for item in _items(spec, value, name)]
+            )
+        case FieldType.ACTIONS:
+            bounded = spec._replace(size_max=min(spec.size_max, ACTIONS_MAX))
+            return tuple([read_raw_action(item, name) for item in _items(bounded, value, name)])
+
+
+def _items(spec: Field, value: Wire, name: str) -> list[Wire]:
+    found = codec.items(value, name, spec.size_max)
+    if len(found) < spec.size_min:
+        raise Malformed(name, f"has {len(found)} items, at least {spec.size_min} are required")
+    return found
+
+
+def _read_item(spec: Field, value: Wire, name: str) -> Any:
+    """Return one item of a list: a plain value, or a tuple of the record's fields."""
+    if len(spec.items) == 1:
+        return read_field(spec.items[0], value, name)
+    wire = codec.array(value, name, len(spec.items))
+    return tuple(
+        [read_field(part, item, name) for part, item in zip(spec.items, wire, strict=True)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +140,9 @@ class ActionType:
     and signatures (R17: about one unit a microsecond on the slowest supported machine).
     `words` says what it does, given its parsed fields by name and functions that show accounts
     and amounts; `approvers` names (account, public key) pairs whose signature it needs beside
-    the sender's, in ascending order.
+    the sender's, in ascending order. `cost_of` adds to the cost what depends on the fields (the
+    legs of a batch). `session` tells whether a session key may be allowed to do it: only where
+    all that it can ever take from the account is debited, and so capped, at once.
     """
 
     name: str
@@ -93,6 +151,12 @@ class ActionType:
     words: Callable[[Mapping[str, Any], Words], str]
     approvers: Callable[[Sequence[Any], Body], tuple[tuple[bytes, bytes], ...]] | None = None
     parse: Callable[[Sequence[Wire], str], tuple[Any, ...]] | None = None
+    cost_of: Callable[[Sequence[Any]], int] | None = None
+    session: bool = False
+
+    def cost_with(self, values: Sequence[Any]) -> int:
+        """Return the static cost of this action with these parsed fields."""
+        return self.cost if self.cost_of is None else self.cost + self.cost_of(values)
 
     def read(self, wire: Sequence[Wire]) -> tuple[Any, ...]:
         """Return the fields of an action, exactly typed, in wire order. Raises `Malformed`."""
@@ -126,7 +190,8 @@ class VerdictKind(IntEnum):
 class Verdict(NamedTuple):
     """A hook's answer: which rule in which version said what.
 
-    A HOLD names until when (ms of block time) and whether it then releases or returns.
+    A HOLD names until when (ms of block time) and whether it then releases or returns, and how
+    many holders (`needed`) of which role decide before that.
     """
 
     kind: VerdictKind
@@ -135,6 +200,8 @@ class Verdict(NamedTuple):
     facts: tuple[Wire, ...] = ()
     expires_ms: int = 0
     release_at_expiry: bool = False
+    officers: str = OFFICER_ROLE
+    needed: int = 1
 
 
 ALLOW: Final = Verdict(VerdictKind.ALLOW)
@@ -153,8 +220,9 @@ class RoleChange(NamedTuple):
 class Movement(NamedTuple):
     """A transfer that hooks are asked about. Amount in minor units.
 
-    `purpose` is the module whose handler moves it, or `RELEASE`: then it was held before, and a
-    hook's HOLD counts as ALLOW.
+    `purpose` is the module whose handler moves it or sets it apart for `target`, or `RELEASE`:
+    then it was set apart before, and a hook's HOLD counts as ALLOW. `travel_hash` is the hash of
+    what the payer's institution told the payee's, if the payment names one.
     """
 
     asset: str
@@ -162,6 +230,19 @@ class Movement(NamedTuple):
     target: bytes
     amount: int
     purpose: str
+    travel_hash: bytes | None = None
+
+
+class HoldEnd(NamedTuple):
+    """That value which was set apart is so no longer: `amount` of it was paid out, or given back.
+
+    `hold` is the record before; what a clawback took counts as given back.
+    """
+
+    hold_id: bytes
+    hold: Hold
+    amount: int
+    paid: bool
 
 
 class Context(Protocol):
@@ -208,8 +289,22 @@ class Context(Protocol):
     def refuse(self, rule: str, *facts: Wire) -> Refused:
         """Return the error of one of the module's (or the kernel's) rules, to be raised."""
 
+    @property
+    def approvals(self) -> tuple[bytes, ...]:
+        """Accounts for which, beside the sender, a key signed as approver that may sign for them.
+
+        Each once, ascending; two of them can be one subject's (`subject_of`).
+        """
+
     def transfer(
-        self, asset: str, source: bytes, target: bytes, amount: int, *, holdable: bool = False
+        self,
+        asset: str,
+        source: bytes,
+        target: bytes,
+        amount: int,
+        *,
+        holdable: bool = False,
+        travel_hash: bytes | None = None,
     ) -> None:
         """Move value, asking every module's hook first; opens `target` if it is new.
 
@@ -217,6 +312,98 @@ class Context(Protocol):
         (it returns as if done, and is completed or undone later). Without it, or beside other
         movements, a hold is a denial, since nothing is ever half held.
         """
+
+    def set_apart(
+        self,
+        asset: str,
+        source: bytes,
+        target: bytes,
+        amount: int,
+        *,
+        rule: str,
+        travel_hash: bytes | None = None,
+    ) -> bytes:
+        """Set value apart for a payment to come (escrow, channel); returns the hold's id.
+
+        It stays the source's, which cannot spend it; the module that made the hold pays it out
+        or gives it back. Hooks are asked as for a transfer to `target`; `rule` says in the
+        record what it is for. The hold record is the only place that knows how much is left: a
+        clawback may have made it smaller. Opens `target` if it is new.
+        """
+
+    def add_apart(self, hold_id: bytes, amount: int) -> None:
+        """Set more apart under a hold of this module, as `set_apart` does."""
+
+    def hold(self, hold_id: bytes) -> Hold | None:
+        """Return a hold of any module, None once nothing is left in it."""
+
+    def pay_apart(self, hold_id: bytes, amount: int) -> None:
+        """Pay to its target what a hold of this module set apart; hooks see `RELEASE`.
+
+        What is paid out entirely is gone. Refused when less is left, or by a hook.
+        """
+
+    def give_back(self, hold_id: bytes, amount: int) -> None:
+        """Give back to its source what a hold of this module set apart; asks nobody."""
+
+    def suspend(self, hold_id: bytes, refusal: Refused) -> None:
+        """Let officers decide on a payout that was refused: the hold becomes one of a rule.
+
+        For due work, where nobody is there to be told: a payout to a frozen party becomes a
+        hold, given back when nobody decides in time.
+        """
+
+    def settle(self, hold_id: bytes, *, release: bool) -> None:
+        """End a hold that a rule made: pay it out (freezes are checked again), or give it back."""
+
+    def seize(
+        self, asset: str, source: bytes, target: bytes, amount: int, hold_id: bytes | None = None
+    ) -> None:
+        """Move value against its holder's will, from a balance or out of a hold; asks nobody.
+
+        For clawback alone; who calls it has checked the right to.
+        """
+
+    def perform(self, account: bytes, actions: Sequence[RawAction]) -> None:
+        """Perform actions as if `account` had sent them; not within one another.
+
+        For proposals that enough signers approved. Whoever sends the transaction has to pay for
+        their static cost (`actions_cost`).
+        """
+
+    def actions_cost(self, actions: Sequence[RawAction]) -> int:
+        """Return the static cost of actions within an action; refused unless all are readable."""
+
+    def note(self, rule: str, version: int, kind: VerdictKind) -> None:
+        """Add a rule's verdict to the receipt's trace, beside the one that a hook returns."""
+
+    def subject_of(self, account: bytes) -> bytes:
+        """Return who stands behind an account: its attested subject, else the account itself.
+
+        Who counts people counts these: two accounts, or keys, of one subject are one.
+        """
+
+    def set_subject(self, account: bytes, subject: bytes | None) -> None:
+        """Say who stands behind an account: a commitment of 32 bytes; None: nobody says."""
+
+    def account_flags(self, account: bytes) -> int:
+        """Return the flags of an account's record, 0 for none (`ACCOUNT_FLAGS` in records)."""
+
+    def set_account_flags(self, account: bytes, flags: int) -> None:
+        """Replace the flags of an account."""
+
+    def holding(self, asset: str, account: bytes) -> Balance:
+        """Return what an account has of an asset, what is held of it, and the holder's flags."""
+
+    def set_holding_flags(self, asset: str, account: bytes, flags: int) -> None:
+        """Replace the flags of an account's balance; not of the native asset, which has none."""
+
+    @property
+    def entitlements(self) -> Entitlements:
+        """Who may sign for accounts beside their key: signers, session keys, sponsorships."""
+
+    def set_signers(self, account: bytes, signers: Signers | None) -> None:
+        """Let signers sign for an account in place of its key, or (None) its key again."""
 
     def mint(self, asset: str, target: bytes, amount: int) -> None:
         """Create value: supply rises with it."""
@@ -233,8 +420,8 @@ class Context(Protocol):
     def key_of(self, account: bytes) -> bytes | None:
         """Return the key that may sign for an account (None: no key may)."""
 
-    def set_key(self, account: bytes, key: bytes) -> None:
-        """Replace the key that may sign for an account."""
+    def set_key(self, account: bytes, key: bytes | None) -> None:
+        """Replace the key that may sign for an account; None: no key may."""
 
     @property
     def authorities(self) -> AuthoritySet:
@@ -276,11 +463,20 @@ class Context(Protocol):
     def attempt(self, deed: Callable[[], None]) -> Refused | None:
         """Do what may be refused: all of it, or nothing; returns what refused it."""
 
+    def ordered(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first `limit` (key, value) of the module's own tree by key.
+
+        `prefix` begins with `INDEX_PREFIX`: keys that begin so are listed in order.
+        """
+
     def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
         """Run the module's `on_due` at the first block at or after `time_ms`; returns its id.
 
-        Counts against `creator`, who must be an account, until it ran.
+        Counts against `creator`, who must be an account, until it ran or was cancelled.
         """
+
+    def cancel_due(self, time_ms: int, due_id: bytes) -> None:
+        """Take back what the module scheduled; `time_ms` as it was given. A `Bug` if it ran."""
 
     def emit(self, kind: str, accounts: Sequence[bytes], *data: Wire) -> None:
         """Add an event; `accounts` are those in whose history it appears."""
@@ -291,6 +487,7 @@ TransferHook = Callable[[Context, Movement], Verdict]
 DueHandler = Callable[[Context, Sequence[Wire]], None]
 EvidenceHandler = Callable[[Context, DoubleSign], None]
 RoleHandler = Callable[[Context, RoleChange], None]
+HoldHandler = Callable[[Context, HoldEnd], None]
 Query = Callable[..., Any]
 
 
@@ -302,7 +499,8 @@ class Module:
     kinds of event with the names of their data fields. `genesis` writes its first state;
     `on_evidence` records a double sign before the block's transactions; what it refuses makes
     the block invalid. `on_role` is told of every role that is given or taken, and may refuse
-    it. `invariants` return a problem's description for full checks (`db check`),
+    it; `on_hold_end` of all value that is no longer set apart, whoever set it apart.
+    `invariants` return a problem's description for full checks (`db check`),
     never during blocks.
     """
 
@@ -314,6 +512,7 @@ class Module:
     on_due: DueHandler | None = None
     on_evidence: EvidenceHandler | None = None
     on_role: RoleHandler | None = None
+    on_hold_end: HoldHandler | None = None
     queries: Mapping[str, Query] = field(default_factory=dict)
     invariants: tuple[Callable[[StateReader], str | None], ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
@@ -345,6 +544,11 @@ class Registry:
         )
         self.role_hooks: Final = tuple(
             (module.name, module.on_role) for module in self.modules if module.on_role is not None
+        )
+        self.hold_hooks: Final = tuple(
+            (module.name, module.on_hold_end)
+            for module in self.modules
+            if module.on_hold_end is not None
         )
         rules, events = dict(KERNEL_RULES), dict(KERNEL_EVENTS)
         for module in self.modules:

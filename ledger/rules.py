@@ -88,6 +88,57 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     "kernel.permissionsFull": Rule(
         Code.LIMIT_EXCEEDED, "At most {0:number} actions can ask for a role."
     ),
+    "kernel.threshold": Rule(
+        Code.APPROVAL_REQUIRED,
+        "The signatures for {0:account} weigh {1:number}, {2:number} are needed.",
+    ),
+    "kernel.sessionExpired": Rule(
+        Code.EXPIRED, "That session key of {0:account} ended at {1:time}."
+    ),
+    "kernel.sessionLane": Rule(
+        Code.NOT_AUTHORISED, "Lane {1:number} of {0:account} is not that session key's."
+    ),
+    "kernel.sessionAction": Rule(
+        Code.NOT_AUTHORISED, "That session key of {0:account} may not perform {1:text}."
+    ),
+    "kernel.sessionMemo": Rule(
+        Code.NOT_AUTHORISED,
+        "That session key of {0:account} needs a memo that begins with {1:hash}.",
+    ),
+    "kernel.sessionAsset": Rule(
+        Code.QUOTA_EXCEEDED, "That session key of {0:account} may take nothing of {1:asset}."
+    ),
+    "kernel.sessionRecipient": Rule(
+        Code.NOT_AUTHORISED, "That session key of {0:account} may not pay {1:account}."
+    ),
+    "kernel.sessionPayment": Rule(
+        Code.QUOTA_EXCEEDED,
+        "That session key of {0:account} may take {2:amount} {3:asset} at once, fee included;"
+        " this takes {1:amount}.",
+    ),
+    "kernel.sessionDay": Rule(
+        Code.QUOTA_EXCEEDED,
+        "That session key of {0:account} may take {2:amount} {3:asset} more until {4:time};"
+        " this takes {1:amount}.",
+    ),
+    "kernel.sponsor": Rule(
+        Code.NOT_AUTHORISED, "{0:account} did not sign and does not sponsor {1:account}."
+    ),
+    "kernel.sponsorAction": Rule(Code.NOT_AUTHORISED, "{0:account} does not sponsor {1:text}."),
+    "kernel.sponsorFee": Rule(
+        Code.QUOTA_EXCEEDED, "{0:account} pays fees up to {2:amount} {3:asset}, not {1:amount}."
+    ),
+    "kernel.sponsorSpent": Rule(
+        Code.QUOTA_EXCEEDED,
+        "Of the sponsorship by {0:account}, {2:amount} {3:asset} is left; the fee is {1:amount}.",
+    ),
+    "kernel.holdLess": Rule(
+        Code.INSUFFICIENT_FUNDS, "The hold {0:hash} has {1:amount} {3:asset} left, not {2:amount}."
+    ),
+    "kernel.nested": Rule(Code.MALFORMED, "An action within another one is wrong: {0:text}."),
+    "kernel.nestedSigners": Rule(
+        Code.MALFORMED, "{0:text} needs signatures of its own and cannot stand within an action."
+    ),
     "kernel.accountExists": Rule(Code.DUPLICATE, "{0:account} is an account already."),
 }
 

@@ -155,7 +155,7 @@ def decode_body(data: bytes) -> Body:
         None if height_max is None else codec.integer(height_max, "body.heightMax", 1),
         codec.integer(wire[9], "body.fee"),
         codec.optional_digest(wire[10], "body.payer"),
-        tuple([_decode_action(item) for item in actions]),
+        tuple([read_raw_action(item, "body.actions") for item in actions]),
         codec.binary(wire[12], "body.memo", MEMO_BYTES_MAX),
         None
         if key is None
@@ -166,16 +166,17 @@ def decode_body(data: bytes) -> Body:
 _PLAIN: Final = frozenset((bytes, int, str, bool, type(None)))
 
 
-def _decode_action(value: Wire) -> RawAction:
-    name, fields = codec.array(value, "body.actions[]", 2)
+def read_raw_action(value: Wire, where: str) -> RawAction:
+    """Return an action, [name, [fields…]], of which `where` is the list. Raises `Malformed`."""
+    name, fields = codec.array(value, f"{where}[]", 2)
     if type(fields) is not list:
-        raise Malformed("body.actions[].fields", "is not an array")
+        raise Malformed(f"{where}[].fields", "is not an array")
     for item in fields:
         # Which action it is, is not known here, and JSON-RPC shows unknown ones too.
         if type(item) not in _PLAIN:
-            codec.refuse_foreign(fields, "body.actions[].fields")
+            codec.refuse_foreign(fields, f"{where}[].fields")
             break
-    return RawAction(codec.ascii_text(name, "body.actions[].name", ACTION_NAME_CHARS_MAX), fields)
+    return RawAction(codec.ascii_text(name, f"{where}[].name", ACTION_NAME_CHARS_MAX), fields)
 
 
 def decode_transaction(raw: bytes) -> Transaction:

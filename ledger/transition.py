@@ -17,7 +17,7 @@ from clawpurse.ledger.crypto import message_hash_of
 from clawpurse.ledger.errors import BadSignature, Bug, Malformed, Refused
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.kernel.books import Audit, Books
-from clawpurse.ledger.kernel.context import BlockEnv, KernelContext, Scene, genesis_scene
+from clawpurse.ledger.kernel.context import KernelContext
 from clawpurse.ledger.kernel.records import (
     AUTHORITIES_KEY,
     DUE_PREFIX,
@@ -33,11 +33,12 @@ from clawpurse.ledger.kernel.records import (
     Network,
     expiring_record,
     expiry_key,
-    hold_key,
     idempotency_key,
     module_account,
     queue_time_ms,
 )
+from clawpurse.ledger.kernel.scene import BlockEnv, Scene, genesis_scene
+from clawpurse.ledger.kernel.witness import Entitled, SessionMeter, judge_witness
 from clawpurse.ledger.module_api import KERNEL, ActionType, Registry
 from clawpurse.ledger.overlay import EmptyState, Overlay, StateKey, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET
@@ -85,8 +86,8 @@ def prepare(raw: bytes, registry: Registry) -> Prepared:
     transaction = decode_transaction(raw)
     actions = tuple([registry.read_action(action) for action in transaction.body.actions])
     cost = COST_BASE + (len(raw) >> COST_BYTES_SHIFT) + COST_SIGNATURE * len(transaction.witness)
-    for action, _ in actions:
-        cost += action.cost
+    for action, values in actions:
+        cost += action.cost_with(values)
     _check_witness(transaction, actions)
     return Prepared(transaction, actions, cost)
 
@@ -96,7 +97,8 @@ def _check_witness(
 ) -> None:
     """Check that each required signature is there and none is superfluous, but for keys.
 
-    Which keys may sign for an account is state, so it is judged in `authorise`.
+    Which keys may sign for an account is state, and whether a payer said before that it would
+    pay; so that is judged in `authorise`.
     """
     body = transaction.body
     if body.payer == body.sender:
@@ -106,7 +108,7 @@ def _check_witness(
         if action.approvers is not None:
             required.extend(action.approvers(values, body))
     found: list[tuple[bytes, bytes]] = []
-    sender_signs = payer_signs = False
+    sender_signs = False
     for entry in transaction.witness:
         role = entry.role
         if role == _APPROVER:
@@ -115,12 +117,8 @@ def _check_witness(
             raise BadSignature("a witness entry signs for an account that has no part in it")
         elif role == _SENDER:
             sender_signs = True
-        else:
-            payer_signs = True
     if not sender_signs:
         raise BadSignature("the sender's signature is missing")
-    if payer_signs != (body.payer is not None):
-        raise BadSignature("the payer's signature is missing")
     if (found or required) and found != sorted(set(required)):
         raise BadSignature("the approvers' signatures are not exactly those that it needs")
 
@@ -206,7 +204,8 @@ class Execution:
         mark = books.overlay.mark()
         try:
             if due.module == KERNEL:
-                self._end_hold(scene, codec.digest(due.payload[0], "due.hold"))
+                hold_id = codec.digest(due.payload[0], "due.hold")
+                self._context(scene, KERNEL).expire(hold_id)
             else:
                 module = self._registry.by_name[due.module]
                 if module.on_due is None:
@@ -227,25 +226,6 @@ class Execution:
         count = creator.idempotency_count - 1
         books.set_account(account, creator._replace(idempotency_count=count))
 
-    def _end_hold(self, scene: Scene, hold_id: bytes) -> None:
-        """Carry out or give back a hold that nobody ended before its time."""
-        books = self._books
-        if books.overlay.get(KERNEL, hold_key(hold_id)) is None:
-            return
-        hold = books.end_hold(hold_id)
-        context, mark = self._context(scene, KERNEL), books.overlay.mark()
-        released, rule = 0, ""
-        if hold.release_at_expiry:
-            try:
-                context.release(hold)
-                released = 1
-            except Refused as err:
-                # The value goes back to its source: kept in the hold, nobody could reach it.
-                books.overlay.rollback(mark)
-                scene.events, rule = [], err.rule
-        parties = (hold.source, hold.target)
-        context.emit("kernel.holdEnded", parties, hold.asset, hold.amount, hold_id, released, rule)
-
     def _context(self, scene: Scene, module: str) -> KernelContext:
         return KernelContext(self._books, self._registry, self._env, scene, module)
 
@@ -260,15 +240,15 @@ class Execution:
             if prepared.cost > limit:
                 raise refuse("kernel.cost", prepared.cost, limit)
             raise refuse("kernel.blockFull", prepared.cost, limit - self._cost)
-        sender, payer = authorise(self._books, prepared, self._env)
+        entitled = authorise(self._books, prepared, self._env)
         body, books = prepared.transaction.body, self._books
         place, problem = None, None
         if body.idempotency_key is not None:
             place = idempotency_key(body.sender, body.idempotency_key)
-            problem = self._key_problem(sender, body.sender, place)
+            problem = self._key_problem(entitled.sender, body.sender, place)
         keeps_key = place is not None and problem is None
-        self._charge(prepared, sender, payer, keeps_key)
-        receipt, events = self._act(prepared, problem)
+        self._charge(prepared, entitled, keeps_key)
+        receipt, events = self._act(prepared, problem, entitled.meter)
         if place is not None and keeps_key:
             record = IdempotencyRecord(receipt.tx_id, self._env.height, receipt.code)
             books.overlay.put(KERNEL, place, record.pack())
@@ -291,9 +271,10 @@ class Execution:
             return refuse("kernel.keysFull", account, sender.idempotency_count)
         return None
 
-    def _charge(self, prepared: Prepared, sender: Account, payer: Account, keeps_key: bool) -> None:
+    def _charge(self, prepared: Prepared, entitled: Entitled, keeps_key: bool) -> None:
         """Write fee, sequence, quota and key count: they stay, whatever becomes of the actions."""
         body, books = prepared.transaction.body, self._books
+        sender, payer, meter, sponsorship = entitled
         window = self._env.time_ms // self._env.params.quota_window_ms
         used = sender.quota_used if sender.quota_window == window else 0
         own_fee = body.fee if body.payer is None else 0
@@ -310,7 +291,11 @@ class Execution:
             sender.policy,
         )
         books.set_account(body.sender, charged)
+        if sponsorship is not None and body.payer is not None:
+            books.entitlements.set_sponsorship(body.payer, body.sender, sponsorship)
         if body.fee:
+            if body.payer is None and meter is not None:
+                meter.charge(NATIVE_ASSET, body.fee, None)
             if body.payer is not None:
                 books.set_account(body.payer, payer.with_balance(payer.balance - body.fee))
             fees = books.account(FEE_ACCOUNT)
@@ -318,13 +303,22 @@ class Execution:
                 raise Bug("there is no fee account, or it holds more than the supply")
             books.set_account(FEE_ACCOUNT, fees.with_balance(fees.balance + body.fee))
 
-    def _act(self, prepared: Prepared, problem: Refused | None) -> tuple[Receipt, list[Event]]:
+    def _act(
+        self, prepared: Prepared, problem: Refused | None, meter: SessionMeter | None
+    ) -> tuple[Receipt, list[Event]]:
         """Perform the actions, all or nothing; none if a problem is known already."""
         transaction, overlay = prepared.transaction, self._books.overlay
         body, actions = transaction.body, prepared.actions
         sender = body.sender
         scene = Scene(
-            transaction.tx_id, sender, sender, body.memo, len(self._receipts), len(actions) == 1
+            transaction.tx_id,
+            sender,
+            sender,
+            body.memo,
+            len(self._receipts),
+            len(actions) == 1,
+            transaction,
+            meter,
         )
         code, rule, facts = 0, "", ()
         mark = overlay.mark()
@@ -385,10 +379,8 @@ class Execution:
         return ExecutionResult(changes, tuple(self._receipts), tuple(self._events), self._cost)
 
 
-def authorise(
-    books: Books, prepared: Prepared, env: BlockEnv, ahead_max: int = 0
-) -> tuple[Account, Account]:
-    """Judge whether a transaction may be in a block now; returns sender and fee payer.
+def authorise(books: Books, prepared: Prepared, env: BlockEnv, ahead_max: int = 0) -> Entitled:
+    """Judge whether a transaction may be in a block now; returns who sends and who pays.
 
     Network, terms, keys, sequence, quota, fee. Raises `Refused`; changes nothing. A mempool lets
     the sequence be ahead by `ahead_max`, for what waits until a gap is filled.
@@ -404,18 +396,8 @@ def authorise(
         raise refuse("kernel.height", body.height_max, env.height)
     if body.valid_until_ms > env.time_ms + params.valid_for_max_ms:
         raise refuse("kernel.validity", body.valid_until_ms, env.time_ms)
-    sender = books.account(body.sender)
-    if sender is None:
-        raise refuse("kernel.sender", body.sender)
-    payer = sender
-    if body.payer is not None:
-        found = books.account(body.payer)
-        if found is None:
-            raise refuse("kernel.sender", body.payer)
-        payer = found
-    for role, account, public_key, _ in prepared.transaction.witness:
-        if role != _APPROVER and public_key != (sender if role == _SENDER else payer).key:
-            raise refuse("kernel.key", account)
+    entitled = judge_witness(books, prepared.transaction, env.time_ms)
+    sender, payer = entitled.sender, entitled.payer
     expected = sender.sequence(body.lane)
     if body.sequence < expected:
         raise refuse("kernel.sequenceLow", body.sequence, expected)
@@ -429,7 +411,7 @@ def authorise(
         raise refuse("kernel.fee", body.fee, params.fee_min, NATIVE_ASSET)
     if payer.balance < body.fee:
         raise refuse("kernel.feeFunds", body.fee_account, payer.balance, body.fee, NATIVE_ASSET)
-    return sender, payer
+    return entitled
 
 
 def find_idempotency(reader: StateReader, sender: bytes, key: bytes) -> IdempotencyRecord | None:

@@ -95,9 +95,11 @@ class CommittedState:
         """Return a committed value."""
         return self._state.get(tree, key)
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         """Return the first entries of an ordered index."""
-        return self._state.first_ordered(tree, prefix, limit)
+        return self._state.first_ordered(tree, prefix, limit, after)
 
 
 class Chain:

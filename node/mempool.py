@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from clawpurse.ledger.errors import Code, Refused
 from clawpurse.ledger.kernel.books import Books
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.overlay import Overlay, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET, Params
 from clawpurse.ledger.rules import refuse
@@ -242,7 +242,7 @@ class Mempool:
         if transaction.tx_id in self._quarantined:
             raise refuse("pool.quarantined", transaction.tx_id, table=POOL_RULES)
         books, env = self._at(head, now_ms)
-        sender, payer = authorise(books, prepared, env, self.limits.per_sender_max)
+        sender, payer, *_ = authorise(books, prepared, env, self.limits.per_sender_max)
         if prepared.cost > params.block_cost_max:
             raise refuse("kernel.cost", prepared.cost, params.block_cost_max)
         if body.idempotency_key is not None:

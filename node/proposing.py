@@ -26,7 +26,7 @@ from clawpurse.ledger.errors import (
     PeerError,
     Refused,
 )
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.overlay import StateKey
 from clawpurse.ledger.transition import Execution, ExecutionResult, Prepared
 from clawpurse.node.bodies import Body, transactions_root

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from clawpurse.ledger import codec
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.errors import Bug
+from clawpurse.ledger.kernel.entitlements import Entitlements
 from clawpurse.ledger.kernel.records import (
     AUTHORITIES_KEY,
     NETWORK_KEY,
     PERMISSIONS_KEY,
+    RECORD_VERSION,
     Account,
     Balance,
     Hold,
@@ -24,6 +27,7 @@ from clawpurse.ledger.kernel.records import (
     Role,
     account_key,
     balance_key,
+    hold_index_key,
     hold_key,
     new_account,
     pack_supply,
@@ -39,6 +43,7 @@ from clawpurse.ledger.rules import refuse
 
 EMPTY_BALANCE = Balance(0, 0, 0)
 _PERMISSIONS: Final = (KERNEL, PERMISSIONS_KEY)
+_INDEX_ENTRY: Final = codec.pack([RECORD_VERSION])
 
 
 class Books:
@@ -59,11 +64,13 @@ class Books:
         "_permissions_raw",
         "_raw",
         "_sitting",
+        "entitlements",
         "overlay",
     )
 
     def __init__(self, overlay: Overlay) -> None:
         self.overlay = overlay
+        self.entitlements = Entitlements(overlay)
         self._accounts: dict[bytes, Account] = {}
         self._loaded: dict[bytes, Account | None] = {}
         self._balances: dict[tuple[bytes, str], Balance] = {}
@@ -87,9 +94,11 @@ class Books:
                 return _balance_bytes(self.balance(key[33:].decode("ascii"), key[1:33]))
         return self.overlay.get(tree, key)
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         """Return the first `limit` entries of an ordered index as of all changes so far."""
-        return self.overlay.ordered(tree, prefix, limit)
+        return self.overlay.ordered(tree, prefix, limit, after)
 
     @property
     def network(self) -> Network:
@@ -223,18 +232,48 @@ class Books:
             raise Bug(f"asset {asset} is created twice")
         self.overlay.put(KERNEL, supply_key(asset), pack_supply(0))
 
+    def set_holding_flags(self, asset: str, account: bytes, flags: int) -> None:
+        """Replace the flags of a balance in an asset other than the native one."""
+        if asset == NATIVE_ASSET:
+            raise Bug("balances of the native asset have no flags")
+        self._set_balance(asset, account, self.balance(asset, account)._replace(flags=flags))
+
+    # -- value that is set apart
+
+    def find_hold(self, hold_id: bytes) -> Hold | None:
+        """Return a hold, None if nothing is left of it."""
+        data = self.overlay.get(KERNEL, hold_key(hold_id))
+        return None if data is None else Hold.unpack(data)
+
     def hold(self, hold_id: bytes, hold: Hold) -> None:
         """Set value apart: it stays the source's, and nobody can spend it."""
         self._shift(hold.asset, hold.source, hold.amount)
         self.overlay.put(KERNEL, hold_key(hold_id), hold.pack())
+        for party in (hold.source, hold.target):
+            self.overlay.put(KERNEL, hold_index_key(party, hold_id), _INDEX_ENTRY)
 
-    def end_hold(self, hold_id: bytes) -> Hold:
-        """Give held value back to its source, whence it may be moved on."""
-        data = self.overlay.get(KERNEL, hold_key(hold_id))
-        if data is None:
+    def set_hold(self, hold_id: bytes, hold: Hold) -> None:
+        """Replace all of a hold's record but its parties; value moves as its amount changes."""
+        before = self.find_hold(hold_id)
+        if before is None or before[:3] != hold[:3] or not hold.amount:
+            raise Bug("a hold is replaced by another one")
+        if hold.amount != before.amount:
+            self._shift(hold.asset, hold.source, hold.amount - before.amount)
+        self.overlay.put(KERNEL, hold_key(hold_id), hold.pack())
+
+    def take(self, hold_id: bytes, amount: int) -> Hold:
+        """Give part of a hold, or all, back to its source; returns the record before."""
+        hold = self.find_hold(hold_id)
+        if hold is None:
             raise refuse("kernel.holdMissing", hold_id)
-        hold = Hold.unpack(data)
+        if hold.amount < amount:
+            raise refuse("kernel.holdLess", hold_id, hold.amount, amount, hold.asset)
+        if hold.amount > amount:
+            self.set_hold(hold_id, hold._replace(amount=hold.amount - amount))
+            return hold
         self.overlay.put(KERNEL, hold_key(hold_id), None)
+        for party in (hold.source, hold.target)[: 1 + (hold.source != hold.target)]:
+            self.overlay.put(KERNEL, hold_index_key(party, hold_id), None)
         self._shift(hold.asset, hold.source, -hold.amount)
         return hold
 

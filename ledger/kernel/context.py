@@ -1,124 +1,45 @@
 """What a module's handler gets: `module_api.Context`, performed on the books.
 
-The one transfer path is here: amount, asset, accounts, deposit, every module's hook, then the
-books. Deposits and fees are outside what hooks judge, so that no policy blocks its own repair.
+How value moves is in `value.py`; here is what else a handler may ask and do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Final
 
+from clawpurse.ledger import codec
 from clawpurse.ledger.agreement.authorities import AuthoritySet
-from clawpurse.ledger.blocks import TRACE_MAX, Event
-from clawpurse.ledger.codec import U64_MAX, Wire
-from clawpurse.ledger.errors import Bug, Refused
-from clawpurse.ledger.kernel.books import Books
+from clawpurse.ledger.codec import Wire
+from clawpurse.ledger.errors import Bug, Malformed, Refused
+from clawpurse.ledger.kernel.entitlements import Entitlements, Signers
 from clawpurse.ledger.kernel.records import (
     AUTHORITIES_KEY,
-    FEE_ACCOUNT,
     PARAMS_KEY,
     PERMISSIONS_KEY,
     PERMISSIONS_MAX,
-    Due,
-    Hold,
+    RECORD_VERSION,
     Membership,
     Role,
-    due_id,
-    due_key,
-    module_account,
     pack_permissions,
     role_key,
+    subject_key,
 )
-from clawpurse.ledger.module_api import (
-    KERNEL,
-    RELEASE,
-    Movement,
-    Registry,
-    RoleChange,
-    Verdict,
-    VerdictKind,
-)
-from clawpurse.ledger.params import NATIVE_ASSET, Params
+from clawpurse.ledger.kernel.value import ValuePath
+from clawpurse.ledger.kernel.witness import subject_of
+from clawpurse.ledger.module_api import KERNEL, RoleChange, VerdictKind
+from clawpurse.ledger.params import Params
 from clawpurse.ledger.rules import refuse
+from clawpurse.ledger.transactions import RawAction
+from clawpurse.ledger.transactions import Role as SignerRole
+
+_APPROVER: Final = int(SignerRole.APPROVER)
 
 
-class BlockEnv(NamedTuple):
-    """What a block gives to execution: height, time (ms UTC), parameters in force."""
-
-    height: int
-    time_ms: int
-    params: Params
-
-
-class Scene:
-    """One transaction (or piece of due work) being performed: who, what came of it so far.
-
-    `id` makes ids of holds and due work unique; `depositor` pays for accounts that it opens;
-    `single` tells whether it is one action, so that a hold may stop it whole. Events and trace
-    are taken over by the transition when it succeeds.
-    """
-
-    __slots__ = (
-        "_made",
-        "asking",
-        "depositor",
-        "events",
-        "held",
-        "id",
-        "memo",
-        "moved",
-        "sender",
-        "single",
-        "trace",
-        "transaction",
-    )
-
-    def __init__(
-        self,
-        scene_id: bytes,
-        sender: bytes,
-        depositor: bytes,
-        memo: bytes,
-        transaction: int | None,
-        single: bool,
-    ) -> None:
-        self.id = scene_id
-        self.sender = sender
-        self.depositor = depositor
-        self.memo = memo
-        self.transaction = transaction
-        self.single = single
-        self.asking = self.held = self.moved = False
-        self.events: list[Event] = []
-        self.trace: list[tuple[str, int, int]] = []
-        self._made = 0
-
-    def next_id(self) -> bytes:
-        """Return a fresh 32-byte id, the same on every node."""
-        self._made += 1
-        return due_id(self.id, self._made)
-
-    def note(self, verdict: Verdict) -> None:
-        """Keep a rule's verdict for the receipt; of too many, the first ones and the last."""
-        if len(self.trace) == TRACE_MAX:
-            self.trace.pop()
-        self.trace.append((verdict.rule, verdict.version, int(verdict.kind)))
-
-
-class KernelContext:
+class KernelContext(ValuePath):
     """`module_api.Context` for one module within one scene."""
 
-    __slots__ = ("_books", "_env", "_module", "_registry", "_scene")
-
-    def __init__(
-        self, books: Books, registry: Registry, env: BlockEnv, scene: Scene, module: str
-    ) -> None:
-        self._books = books
-        self._registry = registry
-        self._env = env
-        self._scene = scene
-        self._module = module
+    __slots__ = ()
 
     @property
     def height(self) -> int:
@@ -167,117 +88,64 @@ class KernelContext:
         """Return a rule's error."""
         return refuse(rule, *facts, table=self._registry.rules)
 
-    def transfer(
-        self, asset: str, source: bytes, target: bytes, amount: int, *, holdable: bool = False
-    ) -> None:
-        """Move value: the one path. A hook may refuse it, or hold it whole."""
-        scene, books = self._scene, self._books
-        self._begin_move(amount)
-        books.require_asset(asset)
-        if books.account(target) is None:
-            self.open_account(target)
-        if self._registry.transfer_hooks:
-            movement = Movement(asset, source, target, amount, self._module)
-            verdict = self._ask(movement)
-            if verdict is not None:
-                if not (holdable and scene.single) or scene.moved:
-                    raise refuse("kernel.hold")
-                self._hold(movement, verdict)
-                return
-        scene.moved = True
-        books.move(asset, source, target, amount)
-        self.emit("assets.transferred", (source, target), asset, amount)
+    def ordered(self, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+        """Return the first entries of the module's own index."""
+        return self._books.ordered(self._module, prefix, limit)
 
-    def release(self, hold: Hold) -> None:
-        """Move on what a hold gave back. A hook may refuse it; none may hold it again."""
-        self._begin_move(hold.amount)
-        asset, source, target, amount = hold[:4]
-        self._ask(Movement(asset, source, target, amount, RELEASE))
-        self._books.move(asset, source, target, amount)
-        self.emit("assets.transferred", (source, target), asset, amount)
+    def note(self, rule: str, version: int, kind: VerdictKind) -> None:
+        """Add a rule's verdict to the receipt's trace."""
+        self._scene.note(rule, version, kind)
 
-    def _begin_move(self, amount: int) -> None:
-        """Refuse what no movement of value may be; a held transaction has no second one."""
-        scene = self._scene
-        if scene.asking:
-            raise Bug(f"a transfer hook of module {self._module} moves value")
-        if amount < 1:
-            raise refuse("kernel.amount")
-        if scene.held:
-            raise refuse("kernel.hold")
+    # -- who signed, and who may
 
-    def _ask(self, movement: Movement) -> Verdict | None:
-        """Ask every module's hook; the first that holds, if any. A denial by any is raised."""
-        scene, first_hold = self._scene, None
-        for module, hook in self._registry.transfer_hooks:
-            inside = KernelContext(self._books, self._registry, self._env, scene, module)
-            scene.asking = True
-            try:
-                verdict = hook(inside, movement)
-            finally:
-                scene.asking = False
-            if verdict.rule:
-                scene.note(verdict)
-            if verdict.kind is VerdictKind.DENY:
-                rule = verdict.rule or "kernel.policy"
-                raise refuse(rule, *verdict.facts, table=self._registry.rules)
-            if verdict.kind is VerdictKind.HOLD and first_hold is None:
-                first_hold = verdict
-        return first_hold
+    @property
+    def approvals(self) -> tuple[bytes, ...]:
+        """Accounts for which an entitled key signed as approver."""
+        signed = self._scene.signed
+        if signed is None:
+            return ()
+        found: list[bytes] = []
+        for role, account, public_key, _ in signed.witness:
+            if role == _APPROVER and account != self._scene.sender and account not in found:
+                record = self._books.account(account)
+                if record is not None and record.key == public_key:
+                    found.append(account)
+        return tuple(found)
 
-    def _hold(self, movement: Movement, verdict: Verdict) -> None:
-        """Hold a whole transaction; half-held ones do not exist (they are refused instead)."""
-        self._scene.held = True
-        hold_id = self._scene.next_id()
-        asset, source, target, amount, _ = movement
-        self._books.hold(
-            hold_id,
-            Hold(
-                asset,
-                source,
-                target,
-                amount,
-                verdict.rule,
-                verdict.version,
-                verdict.expires_ms,
-                int(verdict.release_at_expiry),
-            ),
-        )
-        self._schedule(KERNEL, verdict.expires_ms, source, [hold_id])
-        self.emit("kernel.held", (source, target), asset, amount, hold_id, verdict.rule)
+    def subject_of(self, account: bytes) -> bytes:
+        """Return who stands behind an account."""
+        return subject_of(self._books, account)
 
-    def mint(self, asset: str, target: bytes, amount: int) -> None:
-        """Create value."""
-        self._begin_move(amount)
-        if self._books.account(target) is None:
-            self.open_account(target)
-        self._scene.moved = True
-        self._books.mint(asset, target, amount)
-        self.emit("assets.minted", (target,), asset, amount)
+    def set_subject(self, account: bytes, subject: bytes | None) -> None:
+        """Say who stands behind an account."""
+        record = None if subject is None else codec.pack([RECORD_VERSION, subject])
+        self._books.overlay.put(KERNEL, subject_key(account), record)
 
-    def burn(self, asset: str, source: bytes, amount: int) -> None:
-        """Destroy value."""
-        self._begin_move(amount)
-        self._scene.moved = True
-        self._books.burn(asset, source, amount)
-        self.emit("assets.burned", (source,), asset, amount)
+    def account_flags(self, account: bytes) -> int:
+        """Return the flags of an account's record."""
+        record = self._books.account(account)
+        return 0 if record is None else record.flags
 
-    def create_asset(self, asset: str) -> None:
-        """Let an asset have supply."""
-        self._books.create_asset(asset)
+    def set_account_flags(self, account: bytes, flags: int) -> None:
+        """Replace the flags of an account."""
+        record = self._books.account(account)
+        if record is None:
+            raise refuse("kernel.sender", account)
+        self._books.set_account(account, record._replace(flags=flags))
 
-    def open_account(self, account: bytes) -> None:
-        """Open an account; who wants it pays the opening deposit to the fee account."""
-        scene = self._scene
-        if scene.asking:
-            raise Bug(f"a transfer hook of module {self._module} opens an account")
-        key = None if account in self._registry.module_accounts else account
-        self._books.open_account(account, key)
-        # Genesis names its accounts and asks no deposit of them.
-        deposit = self._env.params.opening_deposit if self._env.height else 0
-        if deposit:
-            self._books.move(NATIVE_ASSET, scene.depositor, FEE_ACCOUNT, deposit)
-        self.emit("accounts.opened", (account, scene.depositor), deposit)
+    @property
+    def entitlements(self) -> Entitlements:
+        """Who may sign for accounts beside their key."""
+        return self._books.entitlements
+
+    def set_signers(self, account: bytes, signers: Signers | None) -> None:
+        """Let signers sign for an account in place of its key, or its key again."""
+        record = self._books.account(account)
+        if record is None:
+            raise refuse("kernel.sender", account)
+        policy = None if signers is None else signers.hash
+        self._books.entitlements.put_signers(account, signers)
+        self._books.set_account(account, record._replace(policy=policy))
 
     def key_of(self, account: bytes) -> bytes | None:
         """Return the key that may sign for an account."""
@@ -286,7 +154,7 @@ class KernelContext:
             raise refuse("kernel.sender", account)
         return record.key
 
-    def set_key(self, account: bytes, key: bytes) -> None:
+    def set_key(self, account: bytes, key: bytes | None) -> None:
         """Replace the key that may sign for an account."""
         record = self._books.account(account)
         if record is None:
@@ -360,45 +228,47 @@ class KernelContext:
         record = pack_permissions(permissions) if permissions else None
         self._books.overlay.put(KERNEL, PERMISSIONS_KEY, record)
 
-    def attempt(self, deed: Callable[[], None]) -> Refused | None:
-        """Do what may be refused: all of it, or nothing."""
-        scene, mark = self._scene, self._books.overlay.mark()
-        before = len(scene.events), scene.held, scene.moved
+    # -- actions within actions
+
+    def perform(self, account: bytes, actions: Sequence[RawAction]) -> None:
+        """Perform actions as if `account` had sent them."""
+        scene, books = self._scene, self._books
+        if scene.performing:
+            raise refuse("kernel.nested", "one performs others already")
+        before = scene.sender, scene.depositor, scene.meter, scene.single
+        scene.sender = scene.depositor = account
+        scene.meter, scene.performing = None, True
+        scene.single = scene.single and len(actions) == 1
         try:
-            deed()
-        except Refused as err:
-            self._books.overlay.rollback(mark)
-            count, scene.held, scene.moved = before
-            del scene.events[count:]
-            return err
-        return None
+            for raw in actions:
+                action, values = self._read(raw)
+                role = books.permissions.get(raw.name)
+                if role is not None and books.role(account, role) is None:
+                    raise refuse("kernel.role", account, role, raw.name)
+                if action.approvers is not None and self._needs_signers(action, values, account):
+                    raise refuse("kernel.nestedSigners", raw.name)
+                module, handler = self._registry.handlers[raw.name]
+                handler(self._inside(module), values)
+        finally:
+            scene.sender, scene.depositor, scene.meter, scene.single = before
+            scene.performing = False
 
-    def schedule(self, time_ms: int, creator: bytes, payload: Sequence[Wire]) -> bytes:
-        """Run the module's `on_due` at the first block at or after `time_ms`."""
-        return self._schedule(self._module, time_ms, creator, payload)
+    def _needs_signers(self, action: Any, values: Sequence[Any], account: bytes) -> bool:
+        signed = self._scene.signed
+        if signed is None:
+            raise Bug("due work performs actions of others")
+        return bool(action.approvers(values, signed.body._replace(sender=account)))
 
-    def _schedule(
-        self, module: str, time_ms: int, creator: bytes, payload: Sequence[Wire]
-    ) -> bytes:
-        record = self._books.account(creator)
-        if record is None:
-            raise refuse("kernel.sender", creator)
-        if not 0 <= time_ms <= U64_MAX:
-            raise refuse("kernel.dueTime")
-        if record.due_count >= self._env.params.due_per_creator_max:
-            raise refuse("kernel.dueFull", creator, record.due_count)
-        self._books.set_account(creator, record._replace(due_count=record.due_count + 1))
-        entry_id = self._scene.next_id()
-        due = Due(module, creator, list(payload))
-        self._books.overlay.put(KERNEL, due_key(time_ms, entry_id), due.pack())
-        return entry_id
+    def _read(self, raw: RawAction) -> tuple[Any, tuple[Any, ...]]:
+        try:
+            return self._registry.read_action(raw)
+        except Malformed as err:
+            raise refuse("kernel.nested", err.field) from None
 
-    def emit(self, kind: str, accounts: Sequence[bytes], *data: Wire) -> None:
-        """Add an event to the scene."""
-        self._scene.events.append(Event(self._scene.transaction, kind, tuple(accounts), data))
-
-
-def genesis_scene(module: str) -> Scene:
-    """Return the scene in which a module writes its part of genesis."""
-    own = module_account(module)
-    return Scene(own, own, own, b"", None, single=False)
+    def actions_cost(self, actions: Sequence[RawAction]) -> int:
+        """Return the static cost of actions within an action."""
+        cost = 0
+        for raw in actions:
+            action, values = self._read(raw)
+            cost += action.cost_with(values)
+        return cost

@@ -2,7 +2,10 @@
 
 Keys of the tree `kernel` (docs/protocol.md lists them for client authors):
 a‖account · b‖account‖asset · u‖asset · i‖account‖hash of key · d‖time‖id ·
-e‖time‖account‖hash of key · h‖id · n · p · q · r‖account‖role · s
+e‖time‖account‖hash of key · f‖sponsor‖account · h‖id · j‖account · k‖account‖key · m‖account ·
+n · p · q · r‖account‖role · s · t‖account‖key · x‖account‖h‖id
+
+Who may sign beside an account's key (f, k, m, t) is in `entitlements.py`.
 """
 
 from __future__ import annotations
@@ -18,18 +21,33 @@ from clawpurse.ledger.errors import Bug
 from clawpurse.ledger.transactions import LANE_COUNT
 
 RECORD_VERSION: Final = 1
+# The kernel's tree. No module has this name.
+TREE: Final = "kernel"
 DUE_PREFIX: Final = b"d"
 # Idempotency records that expire have a queue of their own: as many come due as payments were
 # made a day ago, and they must not keep scheduled payments waiting.
 EXPIRY_PREFIX: Final = b"e"
-# What a store has to keep in key order beside the tree.
-ORDERED_PREFIXES: Final = (DUE_PREFIX, EXPIRY_PREFIX)
+# Sponsorships by sponsor and session keys by account are listed for people.
+SPONSOR_PREFIX: Final = b"f"
+SESSION_PREFIX: Final = b"k"
+# In every tree, the kernel's and modules', keys that begin so are an index: listed in key order.
+INDEX_PREFIX: Final = b"x"
+# What a store has to keep in key order beside the kernel's tree; of modules' trees, the index.
+ORDERED_PREFIXES: Final = (
+    DUE_PREFIX,
+    EXPIRY_PREFIX,
+    SPONSOR_PREFIX,
+    SESSION_PREFIX,
+    INDEX_PREFIX,
+)
 NETWORK_KEY: Final = b"n"
 PARAMS_KEY: Final = b"p"
 PERMISSIONS_KEY: Final = b"q"
 AUTHORITIES_KEY: Final = b"s"
 # Actions that ask for a role; a network names a few dozen, and all are read for each block.
 PERMISSIONS_MAX: Final = 256
+# Flags of an account's record: it takes payments only from those whom it has named.
+ACCOUNT_DEPOSIT_AUTH: Final = 1
 # Fees and deposits go here and stay in supply. No key can sign for it.
 FEE_ACCOUNT: Final = account_hash_of(b"fees")
 
@@ -89,6 +107,16 @@ def hold_key(hold_id: bytes) -> bytes:
     return b"h" + hold_id
 
 
+def hold_index_key(account: bytes, hold_id: bytes) -> bytes:
+    """Return the state key that lists a hold under its source or target; its record is [1]."""
+    return INDEX_PREFIX + account + b"h" + hold_id
+
+
+def subject_key(account: bytes) -> bytes:
+    """Return the state key that says who stands behind an account; its record is [1, subject]."""
+    return b"j" + account
+
+
 def role_key(account: bytes, role: str) -> bytes:
     """Return the state key that says that an account holds a role."""
     return b"r" + account + role.encode("ascii")
@@ -99,7 +127,8 @@ class Account(NamedTuple):
 
     `key` may sign for it (None: nobody, or a policy decides). `lanes` packs the next sequence
     of lanes 0…n as 8 bytes each; absent lanes are at 0. `quota_used` counts cost in the window
-    number `quota_window` of block time. `policy` and `flags` are for modules to come.
+    number `quota_window` of block time. `policy` is the hash of the signers who sign in place
+    of a key (record `m`), None when the key does.
     """
 
     key: bytes | None
@@ -139,7 +168,7 @@ class Account(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Account:
         """Read a record that we wrote."""
-        wire = _own(data, 11)
+        wire = own_record(data, 11)
         return cls(*wire[1:])  # type: ignore[arg-type]
 
 
@@ -162,7 +191,7 @@ class Balance(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Balance:
         """Read a record that we wrote."""
-        return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 4)[1:])  # type: ignore[arg-type]
 
 
 class IdempotencyRecord(NamedTuple):
@@ -179,11 +208,17 @@ class IdempotencyRecord(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> IdempotencyRecord:
         """Read a record that we wrote."""
-        return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 4)[1:])  # type: ignore[arg-type]
 
 
 class Hold(NamedTuple):
-    """Value that a rule stopped on its way; still the source's until it is released."""
+    """Value that is set apart on its way; still the source's until it is paid out.
+
+    `module` decides on it: `kernel` for what a rule stopped, which `needed` holders of the role
+    `officers` release or return, who are neither `initiator` nor one subject with it or each
+    other; otherwise the module that set it apart (escrow, channel), for whom `expires_ms` is 0.
+    `due` is the id of the kernel's due work at expiry, empty for none.
+    """
 
     asset: str
     source: bytes
@@ -193,6 +228,11 @@ class Hold(NamedTuple):
     rule_version: int
     expires_ms: int
     release_at_expiry: int
+    module: str = TREE
+    officers: str = ""
+    needed: int = 0
+    initiator: bytes = b""
+    due: bytes = b""
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
@@ -201,7 +241,7 @@ class Hold(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Hold:
         """Read a record that we wrote."""
-        return cls(*_own(data, 9)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 14)[1:])  # type: ignore[arg-type]
 
 
 class Network(NamedTuple):
@@ -217,7 +257,7 @@ class Network(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Network:
         """Read a record that we wrote."""
-        return cls(*_own(data, 3)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 3)[1:])  # type: ignore[arg-type]
 
 
 class Due(NamedTuple):
@@ -234,7 +274,7 @@ class Due(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Due:
         """Read a record that we wrote."""
-        return cls(*_own(data, 4)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 4)[1:])  # type: ignore[arg-type]
 
 
 class Membership(NamedTuple):
@@ -260,7 +300,7 @@ class Membership(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Membership:
         """Read a record that we wrote."""
-        _, current, height, following = _own(data, 4)
+        _, current, height, following = own_record(data, 4)
         return cls(
             AuthoritySet(current),  # type: ignore[arg-type]
             codec.integer(height, "membership.changeHeight"),
@@ -281,7 +321,7 @@ class Role(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Role:
         """Read a record that we wrote."""
-        return cls(*_own(data, 3)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 3)[1:])  # type: ignore[arg-type]
 
 
 def pack_permissions(permissions: Mapping[str, str]) -> bytes:
@@ -291,7 +331,7 @@ def pack_permissions(permissions: Mapping[str, str]) -> bytes:
 
 def unpack_permissions(data: bytes) -> dict[str, str]:
     """Read a record of `pack_permissions`."""
-    pairs: Any = _own(data, 2)[1]
+    pairs: Any = own_record(data, 2)[1]
     return dict(pairs)
 
 
@@ -302,10 +342,10 @@ def pack_supply(amount: int) -> bytes:
 
 def unpack_supply(data: bytes) -> int:
     """Read a supply record that we wrote."""
-    return codec.integer(_own(data, 2)[1], "supply")
+    return codec.integer(own_record(data, 2)[1], "supply")
 
 
-def _own(data: bytes, length: int) -> list[Wire]:
+def own_record(data: bytes, length: int) -> list[Wire]:
     """Decode a record from our own state; damage there is storage's or our fault, so `Bug`."""
     wire = codec.unpack_own(data)
     if len(wire) != length or wire[0] != RECORD_VERSION:

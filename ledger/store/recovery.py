@@ -7,7 +7,7 @@ they disagree. What cannot be made again is a leaf: then a `StorageFault` names 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from clawpurse.ledger import codec
@@ -234,7 +234,7 @@ class CheckProgress:
 
 
 def check_state(
-    view: Reads, modules: Sequence[tuple[str, int]], ordered: Mapping[str, bytes]
+    view: Reads, modules: Sequence[tuple[str, int]], ordered: Callable[[str], bytes]
 ) -> Iterator[CheckProgress]:
     """Verify every leaf, every tree root, the page tables and the ordered mirror.
 
@@ -248,7 +248,7 @@ def check_state(
         number = head.names.index(name)
         seen = 0
         try:
-            for seen in _check_tree(view, name, number, ordered.get(name, b"")):
+            for seen in _check_tree(view, name, number, ordered(name)):
                 yield CheckProgress(name, seen)
         except StorageFault as fault:
             yield CheckProgress(name, seen, fault)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from clawpurse.ledger.errors import Bug, Malformed, NotFound, Pruned, StorageFault
-from clawpurse.ledger.kernel.records import ORDERED_PREFIXES as KERNEL_QUEUES
+from clawpurse.ledger.kernel.records import INDEX_PREFIX
+from clawpurse.ledger.kernel.records import ORDERED_PREFIXES as KERNEL_ORDERED
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.statetree.cache import TwoGenerations
 from clawpurse.ledger.statetree.nodes import key_hash_of, value_hash_of
@@ -51,8 +52,15 @@ _VALUE_OVERHEAD_BYTES: Final = 240
 # A mirror's key is its prefix, the tree number and the raw key.
 _RAW_KEY_IN_MIRROR: Final = 3
 
-# First bytes of raw keys that are also listed in raw key order, by tree: the kernel's queues.
-ORDERED_PREFIXES: Final[Mapping[str, bytes]] = {KERNEL: b"".join(KERNEL_QUEUES)}
+_KERNEL_ORDERED: Final = b"".join(KERNEL_ORDERED)
+
+
+def ordered_prefixes(tree: str) -> bytes:
+    """Return the first bytes of raw keys that are also listed in raw key order in a tree.
+
+    The kernel's queues and lists, and of every module's tree its index.
+    """
+    return _KERNEL_ORDERED if tree == KERNEL else INDEX_PREFIX
 
 
 class StateStore:
@@ -87,7 +95,7 @@ class StateStore:
         modules: Sequence[tuple[str, int]],
         expected_root: bytes | None,
         *,
-        ordered: Mapping[str, bytes] = ORDERED_PREFIXES,
+        ordered: Callable[[str], bytes] = ordered_prefixes,
         limits: StateLimits | None = None,
     ) -> StateStore:
         """Load the trees of `modules` (name, version; in registry order).
@@ -107,7 +115,7 @@ class StateStore:
         for name, _ in modules:
             number = head.names.index(name)
             trees[name] = load_tree(
-                store, name, number, ordered.get(name, b""), limits.geometry, pages, head.height
+                store, name, number, ordered(name), limits.geometry, pages, head.height
             )
         base = Base(store.snapshot())
         for stored in trees.values():
@@ -203,9 +211,18 @@ class StateStore:
             floors[first] = entries[0][0] if entries else max(begin, last or b"")
         return entries
 
-    def first_ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Return the first `limit` committed (key, value) whose key begins with `prefix`."""
-        return self.ordered(tree, prefix, prefix_stop(prefix), limit)
+    def first_ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
+        """Return the first `limit` committed (key, value) whose key begins with `prefix`.
+
+        Only those above the key `after`, if one is given.
+        """
+        start = max(prefix, after + b"\0") if after else prefix
+        stop = prefix_stop(prefix)
+        if stop is not None and start >= stop:
+            return []
+        return self.ordered(tree, start, stop, limit)
 
     def settle(self) -> Iterator[None]:
         """Move what the last block changed to its place in the caches, in slices."""

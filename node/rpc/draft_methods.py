@@ -11,9 +11,9 @@ from pydantic import Field
 from clawpurse.ledger import crypto
 from clawpurse.ledger.crypto import SIGNATURE_BYTES
 from clawpurse.ledger.errors import Code, Malformed, Refused
-from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.kernel.records import Account as AccountRecord
 from clawpurse.ledger.kernel.records import account_key
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.module_api import KERNEL, Words
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.transactions import (

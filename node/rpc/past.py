@@ -46,6 +46,10 @@ class _PastState:
         data: bytes | None = self._view.get(tree, key)
         return data
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         """Refuse: nothing about the past is asked in order."""
-        raise Bug(f"a past state was asked for an order of {tree} {prefix.hex()} {limit}")
+        raise Bug(
+            f"a past state was asked for an order of {tree} {prefix.hex()} {limit} {after.hex()}"
+        )

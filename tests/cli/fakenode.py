@@ -34,7 +34,9 @@ class _Reader:
     def get(self, tree: str, key: bytes) -> bytes | None:
         return self._chain.state.get((tree, key))
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         raise AssertionError("nothing here is asked in order")
 
 

@@ -10,8 +10,8 @@ from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Refused
 from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
 from clawpurse.ledger.kernel.books import Books
-from clawpurse.ledger.kernel.context import BlockEnv
 from clawpurse.ledger.kernel.records import Account, Balance
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.module_api import Module, Registry
 from clawpurse.ledger.overlay import Overlay, StateKey
 from clawpurse.ledger.params import NATIVE_ASSET, Params
@@ -65,9 +65,11 @@ class DictState:
     def get(self, tree: str, key: bytes) -> bytes | None:
         return self.records.get((tree, key))
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         found = [(k, v) for (t, k), v in self.records.items() if t == tree and k.startswith(prefix)]
-        return sorted(found)[:limit]
+        return sorted(row for row in found if row[0] > after)[:limit]
 
     def apply(self, changes: Mapping[StateKey, bytes | None]) -> None:
         for place, value in changes.items():

@@ -118,4 +118,5 @@ def test_a_query_that_no_module_has_is_a_bug_of_who_asks(name: str) -> None:
 
 def test_the_store_keeps_the_kernel_s_queues_in_order() -> None:
     """Without it no block could begin on a real disk."""
-    assert dict(state_store.ORDERED_PREFIXES) == {"kernel": b"".join(ORDERED_PREFIXES)}
+    assert state_store.ordered_prefixes("kernel") == b"".join(ORDERED_PREFIXES)
+    assert state_store.ordered_prefixes("assets") == b"x"

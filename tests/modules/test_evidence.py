@@ -16,7 +16,7 @@ from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.crypto import sign
 from clawpurse.ledger.errors import Refused
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.transition import Execution, ExecutionResult
 from clawpurse.modules.governance import changes
 from clawpurse.modules.governance.evidence import (

@@ -11,7 +11,8 @@ import pytest
 
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.errors import BadSignature, Code, Malformed
-from clawpurse.ledger.kernel.context import KernelContext, genesis_scene
+from clawpurse.ledger.kernel.context import KernelContext
+from clawpurse.ledger.kernel.scene import genesis_scene
 from clawpurse.ledger.module_api import Words
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.governance.actions import ACTIONS, OPENINGS

@@ -10,7 +10,7 @@ import pytest
 from clawpurse.ledger import amendments
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.errors import Malformed
-from clawpurse.ledger.kernel.context import genesis_scene
+from clawpurse.ledger.kernel.scene import genesis_scene
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.governance.changes import (
     OWN_ACCOUNT,

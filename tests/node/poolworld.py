@@ -9,7 +9,7 @@ from typing import Any
 from clawpurse.ledger import crypto
 from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
 from clawpurse.ledger.kernel.books import Books
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.overlay import Overlay
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.transactions import (
@@ -46,9 +46,11 @@ class DictState:
     def get(self, tree: str, key: bytes) -> bytes | None:
         return self.records.get((tree, key))
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         found = [(k, v) for (t, k), v in self.records.items() if t == tree and k.startswith(prefix)]
-        return sorted(found)[:limit]
+        return sorted(row for row in found if row[0] > after)[:limit]
 
 
 class PoolWorld:

@@ -19,7 +19,7 @@ from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Block
 from clawpurse.ledger.crypto import list_root
 from clawpurse.ledger.errors import InvalidCertificate, Malformed, Refused
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.module_api import Context
 from clawpurse.ledger.store.kv import Batch
 from clawpurse.ledger.transition import Execution

@@ -16,7 +16,7 @@ from clawpurse.ledger.blocks import Block as WireBlock
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.crypto import ZERO_HASH, list_root
 from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset, GenesisRole
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.store.kv import Batch
 from clawpurse.ledger.store.memory import MemoryStore
@@ -312,5 +312,7 @@ class Reader:
     def get(self, tree: str, key: bytes) -> bytes | None:
         return self._state.get(tree, key)
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return self._state.first_ordered(tree, prefix, limit)
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
+        return self._state.first_ordered(tree, prefix, limit, after)

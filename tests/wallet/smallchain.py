@@ -13,7 +13,7 @@ from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.transition import Execution, genesis_changes, prepare
 from clawpurse.modules.registry import build_registry
@@ -34,9 +34,11 @@ class _State:
     def get(self, tree: str, key: bytes) -> bytes | None:
         return self.records.get((tree, key))
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
         found = [(k, v) for (t, k), v in self.records.items() if t == tree and k.startswith(prefix)]
-        return sorted(found)[:limit]
+        return sorted(row for row in found if row[0] > after)[:limit]
 
 
 class SmallChain:

@@ -20,7 +20,7 @@ from clawpurse.ledger.agreement.evidence import DoubleSign, read_block_evidence
 from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.errors import ClawPurseError
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.kernel.context import BlockEnv
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.kernel.records import (
     AUTHORITIES_KEY,
     FEE_ACCOUNT,
@@ -67,8 +67,10 @@ class _Reader:
     def get(self, tree: str, key: bytes) -> bytes | None:
         return self._state.get(tree, key)
 
-    def ordered(self, tree: str, prefix: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        return self._state.first_ordered(tree, prefix, limit)
+    def ordered(
+        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, bytes]]:
+        return self._state.first_ordered(tree, prefix, limit, after)
 
 
 class Retrial:
