@@ -286,6 +286,9 @@ class Context(Protocol):
     def query(self, name: str, *args: object) -> Any:
         """Ask another module (`module.noun`) about state as of this point."""
 
+    def answers(self, name: str) -> bool:
+        """Tell whether this chain has a module that answers a query of that name."""
+
     def refuse(self, rule: str, *facts: Wire) -> Refused:
         """Return the error of one of the module's (or the kernel's) rules, to be raised."""
 
@@ -370,6 +373,9 @@ class Context(Protocol):
         For proposals that enough signers approved. Whoever sends the transaction has to pay for
         their static cost (`actions_cost`).
         """
+
+    def action_type(self, name: str) -> ActionType:
+        """Return an action of this chain; refused if there is none of that name."""
 
     def actions_cost(self, actions: Sequence[RawAction]) -> int:
         """Return the static cost of actions within an action; refused unless all are readable."""
@@ -575,6 +581,11 @@ class Registry:
         if found is None:
             raise refuse("kernel.action", action.name)
         return found, found.read(action.fields)
+
+    def answers(self, name: str) -> bool:
+        """Tell whether a module of this chain answers a query (`module.noun`)."""
+        module, _, noun = name.partition(".")
+        return module in self.by_name and noun in self.by_name[module].queries
 
     def query(self, reader: StateReader, name: str, *args: object) -> Any:
         """Answer a module's query (`module.noun`). Raises `Bug` if there is no such query."""

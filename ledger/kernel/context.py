@@ -27,7 +27,7 @@ from clawpurse.ledger.kernel.records import (
 )
 from clawpurse.ledger.kernel.value import ValuePath
 from clawpurse.ledger.kernel.witness import subject_of
-from clawpurse.ledger.module_api import KERNEL, RoleChange, VerdictKind
+from clawpurse.ledger.module_api import KERNEL, ActionType, RoleChange, VerdictKind
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.rules import refuse
 from clawpurse.ledger.transactions import RawAction
@@ -83,6 +83,10 @@ class KernelContext(ValuePath):
     def query(self, name: str, *args: object) -> Any:
         """Ask another module about state as of this point."""
         return self._registry.query(self._books, name, *args)
+
+    def answers(self, name: str) -> bool:
+        """Tell whether a module of this chain answers a query."""
+        return self._registry.answers(name)
 
     def refuse(self, rule: str, *facts: Wire) -> Refused:
         """Return a rule's error."""
@@ -264,6 +268,13 @@ class KernelContext(ValuePath):
             return self._registry.read_action(raw)
         except Malformed as err:
             raise refuse("kernel.nested", err.field) from None
+
+    def action_type(self, name: str) -> ActionType:
+        """Return an action of this chain."""
+        found = self._registry.actions.get(name)
+        if found is None:
+            raise refuse("kernel.action", name)
+        return found
 
     def actions_cost(self, actions: Sequence[RawAction]) -> int:
         """Return the static cost of actions within an action."""

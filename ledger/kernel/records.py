@@ -217,7 +217,8 @@ class Hold(NamedTuple):
     `module` decides on it: `kernel` for what a rule stopped, which `needed` holders of the role
     `officers` release or return, who are neither `initiator` nor one subject with it or each
     other; otherwise the module that set it apart (escrow, channel), for whom `expires_ms` is 0.
-    `due` is the id of the kernel's due work at expiry, empty for none.
+    `due` is the id of the kernel's due work at expiry, empty for none; `made_ms` the block time
+    since when it is set apart.
     """
 
     asset: str
@@ -233,6 +234,7 @@ class Hold(NamedTuple):
     needed: int = 0
     initiator: bytes = b""
     due: bytes = b""
+    made_ms: int = 0
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
@@ -241,7 +243,7 @@ class Hold(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Hold:
         """Read a record that we wrote."""
-        return cls(*own_record(data, 14)[1:])  # type: ignore[arg-type]
+        return cls(*own_record(data, 15)[1:])  # type: ignore[arg-type]
 
 
 class Network(NamedTuple):

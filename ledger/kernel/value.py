@@ -131,6 +131,7 @@ class ValuePath:
                 verdict.officers,
                 verdict.needed,
                 self._scene.sender,
+                made_ms=self._env.time_ms,
             ),
         )
 
@@ -156,7 +157,9 @@ class ValuePath:
         """Set value apart for a payment to come; returns the hold's id."""
         self._begin_apart(asset, source, target, amount, travel_hash)
         hold_id = self._scene.next_id()
-        self._books.hold(hold_id, Hold(asset, source, target, amount, rule, 0, 0, 0, self._module))
+        made_ms = self._env.time_ms
+        hold = Hold(asset, source, target, amount, rule, 0, 0, 0, self._module, made_ms=made_ms)
+        self._books.hold(hold_id, hold)
         self.emit("kernel.setApart", (source, target), asset, amount, hold_id, rule)
         return hold_id
 

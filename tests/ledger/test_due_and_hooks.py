@@ -243,9 +243,11 @@ def test_a_held_payment_is_the_source_s_and_nobody_s_to_spend(asset: str, amount
     assert (held.amount, held.held) == (had - amount, amount)
     hold_id, hold = the_hold(chain)
     assert hold_id == due_id(decode_transaction(raw).tx_id, 1)
+    due = due_id(decode_transaction(raw).tx_id, 2)
     assert hold == Hold(
         asset, ALICE.account, BOB.account, amount, "desk.large", 3,
         START_MS + 1_000 + HOUR_MS, int(amount == HELD_THEN_RELEASED),
+        "kernel", "compliance", 1, ALICE.account, due, START_MS + 1_000,
     )  # fmt: skip
     assert result.events == (
         (0, "kernel.held", (ALICE.account, BOB.account), (asset, amount, hold_id, "desk.large")),
