@@ -308,8 +308,10 @@ class Context(Protocol):
         *,
         holdable: bool = False,
         travel_hash: bytes | None = None,
-    ) -> None:
+    ) -> bytes | None:
         """Move value, asking every module's hook first; opens `target` if it is new.
+
+        Returns None when it was moved, the hold's id when a rule holds it.
 
         `holdable` says that this payment is all that the action does: a hook may then hold it
         (it returns as if done, and is completed or undone later). Without it, or beside other
@@ -480,6 +482,9 @@ class Context(Protocol):
 
         Counts against `creator`, who must be an account, until it ran or was cancelled.
         """
+
+    def new_id(self) -> bytes:
+        """Return a 32-byte id that nothing else has: made of the transaction's and a number."""
 
     def cancel_due(self, time_ms: int, due_id: bytes) -> None:
         """Take back what the module scheduled; `time_ms` as it was given. A `Bug` if it ran."""

@@ -62,7 +62,7 @@ class ValuePath:
         *,
         holdable: bool = False,
         travel_hash: bytes | None = None,
-    ) -> None:
+    ) -> bytes | None:
         """Move value: the one path. A hook may refuse it, or hold it whole."""
         scene, books = self._scene, self._books
         self._begin_move(amount)
@@ -74,11 +74,11 @@ class ValuePath:
             if verdict is not None:
                 if not (holdable and scene.single) or scene.moved:
                     raise refuse("kernel.hold")
-                self._hold(movement, verdict)
-                return
+                return self._hold(movement, verdict)
         scene.moved = True
         books.move(asset, source, target, amount)
         self.emit("assets.transferred", (source, target), asset, amount)
+        return None
 
     def _begin_move(self, amount: int) -> None:
         """Refuse what no movement of value may be; a held transaction has no second one."""
@@ -113,11 +113,12 @@ class ValuePath:
                 first_hold = verdict
         return first_hold
 
-    def _hold(self, movement: Movement, verdict: Verdict) -> None:
+    def _hold(self, movement: Movement, verdict: Verdict) -> bytes:
         """Hold a whole transaction; half-held ones do not exist (they are refused instead)."""
         self._scene.held = True
+        hold_id = self._scene.next_id()
         self._open_hold(
-            self._scene.next_id(),
+            hold_id,
             Hold(
                 movement.asset,
                 movement.source,
@@ -400,6 +401,10 @@ class ValuePath:
             raise Bug("due work has a creator that is not an account")
         self._books.overlay.put(KERNEL, key, None)
         self._books.set_account(creator, record._replace(due_count=record.due_count - 1))
+
+    def new_id(self) -> bytes:
+        """Return a fresh 32-byte id."""
+        return self._scene.next_id()
 
     def emit(self, kind: str, accounts: Sequence[bytes], *data: Wire) -> None:
         """Add an event to the scene."""
