@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Bug, Code, Malformed, Refused
 from clawpurse.ledger.kernel.records import Hold
-from clawpurse.ledger.module_api import Context, Field, FieldType, Words, read_field
+from clawpurse.ledger.module_api import (
+    Context,
+    Field,
+    FieldType,
+    HoldEnd,
+    Words,
+    read_field,
+)
 from clawpurse.ledger.params import DAY_MS
 from clawpurse.ledger.rules import Rule, time_text
-from clawpurse.modules.payments.records import REFERENCE_BYTES_MAX
+from clawpurse.modules.payments.records import REFERENCE_BYTES_MAX, TREE
 
 # A year, a leap year's too: what is promised for later than that belongs into a contract.
 YEAR_MS: Final = 366 * DAY_MS
+# How what was promised ended, in events: paid, given back to its payer, left to officers because
+# a rule refused the payout when it came due, or taken by a clawback.
+OUTCOMES: Final = ("paid", "returned", "suspended", "seized")
 
 ASSET_FIELD: Final = Field("asset", FieldType.ASSET, "what to pay with")
 RECIPIENT_FIELD: Final = Field("recipient", FieldType.ACCOUNT, "whom to pay; opened if it is new")
@@ -50,7 +61,7 @@ def read_fields(fields: Sequence[Field], wire: Sequence[Wire], where: str) -> tu
 
 def require_ascending(accounts: Sequence[bytes], where: str) -> None:
     """Refuse a list of accounts that is out of order or names one twice. Raises `Malformed`."""
-    for before, after in zip(accounts, accounts[1:], strict=False):
+    for before, after in pairwise(accounts):
         if before >= after:
             raise Malformed(where, "is not ascending, or names an account twice")
 
@@ -66,7 +77,7 @@ def reference_words(fields: Mapping[str, Any]) -> str:
     reference: bytes = fields["reference"]
     if not reference:
         return ""
-    plain = all([0x20 <= byte < 0x7F for byte in reference])
+    plain = all(0x20 <= byte < 0x7F for byte in reference)
     shown = f'"{reference.decode("ascii")}"' if plain else f"0x{reference.hex()}"
     return f" Reference {shown}."
 
@@ -87,6 +98,41 @@ def require_span(context: Context, time_ms: int, span_ms: int = YEAR_MS) -> None
     last = context.time_ms + span_ms
     if not context.time_ms < time_ms <= last:
         raise context.refuse("payments.span", time_ms, context.time_ms, last)
+
+
+def end_promise(
+    context: Context, hold_id: bytes, *, pay: bool, forget: Callable[[str], None]
+) -> None:
+    """End what a record of ours stands for, in due work, where nobody is there to be told.
+
+    `forget` removes the record, saying how it ended (`OUTCOMES`). All of it is paid, or given
+    back; a payout that is refused becomes a hold that officers decide on.
+    """
+    amount = hold_of(context, hold_id).amount
+    if not pay:
+        forget("returned")
+        context.give_back(hold_id, amount)
+        return
+
+    def deed() -> None:
+        forget("paid")
+        context.pay_apart(hold_id, amount)
+
+    refusal = context.attempt(deed)
+    if refusal is not None:
+        forget("suspended")
+        context.suspend(hold_id, refusal)
+
+
+def seized_entirely(context: Context, end: HoldEnd, key: bytes) -> bytes | None:
+    """Return the record under `key` if a clawback has just taken all that it stood for.
+
+    Who ends a promise removes its record first; so a record that is still there when its hold
+    ends was ended by nobody here.
+    """
+    if end.hold.module != TREE or end.paid or end.amount < end.hold.amount:
+        return None
+    return context.get(key)
 
 
 def hold_of(context: Context, hold_id: bytes) -> Hold:

@@ -3,8 +3,9 @@
 Tree `payments`: p‖id → a payment that can be refunded · w‖hold id → [id] while a rule holds the
 payment or one of its refunds.
 
-A payment is kept only if its payer asks for it, for as many days as it says. What it knows is what really moved: a payment that a rule held
-counts from its release, a refund that was held and returned no longer does.
+A payment is kept only if its payer asks for it, for as many days as it says. What it knows is
+what really moved: a payment that a rule held counts from its release, a refund that was held and
+returned no longer does.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class Refund(NamedTuple):
 class Payment(NamedTuple):
     """A payment that can be refunded until `until_ms` (ms of block time).
 
-    `amount` is what the payee got; `due` is the due work that forgets it. `hold_id` is empty, or what a rule holds the payment under:
-    then the payee has nothing yet. `refunds` are in the order in which they were made.
+    `amount` is what the payee got; `due` is the due work that forgets it. `hold_id` is empty, or
+    what a rule holds the payment under: then the payee has nothing yet. `refunds` are in the order in which they were made.
     """
 
     payer: bytes
