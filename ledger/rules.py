@@ -137,7 +137,7 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     ),
     "kernel.nested": Rule(Code.MALFORMED, "An action within another one is wrong: {0:text}."),
     "kernel.nestedSigners": Rule(
-        Code.MALFORMED, "{0:text} needs signatures of its own and cannot stand within an action."
+        Code.MALFORMED, "Within another action {0:text} cannot have the signatures that it needs."
     ),
     "kernel.accountExists": Rule(Code.DUPLICATE, "{0:account} is an account already."),
 }

@@ -17,6 +17,7 @@ from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.blocks import Header, Receipt
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Malformed
+from clawpurse.ledger.module_api import Field as ActionField
 from clawpurse.ledger.module_api import FieldType, Registry
 from clawpurse.ledger.params import asset_name
 from clawpurse.ledger.rules import sentence, time_text
@@ -219,20 +220,34 @@ def _action_json(name: str, fields: list[Wire], registry: Registry) -> dict[str,
         return {"name": name, "fields": None, "raw": [_plain(item) for item in fields]}
     shown = {}
     for spec, value in zip(action.fields, action.read(fields), strict=True):
-        shown[spec.name] = _field_json(spec.type, value)
+        shown[spec.name] = _field_json(spec, value, registry)
     return {"name": name, "fields": shown}
 
 
-def _field_json(kind: FieldType, value: Any) -> Any:
+def _field_json(spec: ActionField, value: Any, registry: Registry) -> Any:
     if value is None:
         return None
-    if kind is FieldType.ACCOUNT:
-        return account_text(value)
-    if kind is FieldType.AMOUNT:
-        return str(value)
-    if kind is FieldType.TIME:
-        return time_text(value)
-    return _plain(value)
+    match spec.type:
+        case FieldType.ACCOUNT:
+            return account_text(value)
+        case FieldType.AMOUNT:
+            return str(value)
+        case FieldType.TIME:
+            return time_text(value)
+        case FieldType.ACTIONS:
+            return [_action_json(action.name, action.fields, registry) for action in value]
+        case FieldType.LIST if len(spec.items) == 1:
+            return [_field_json(spec.items[0], item, registry) for item in value]
+        case FieldType.LIST:
+            return [
+                {
+                    part.name: _field_json(part, one, registry)
+                    for part, one in zip(spec.items, item, strict=True)
+                }
+                for item in value
+            ]
+        case _:
+            return _plain(value)
 
 
 def _plain(value: Any) -> Any:

@@ -183,7 +183,7 @@ def test_more_cannot_be_returned_from_holds_than_was_held() -> None:
     with pytest.raises(Bug, match="more is returned"):
         books._shift("CLAW", ALICE.account, -1)
     with pytest.raises(Exception, match="no hold"):
-        books.end_hold(bytes(32))
+        books.take(bytes(32), 1)
 
 
 def test_an_execution_that_was_begun_can_be_thrown_away() -> None:

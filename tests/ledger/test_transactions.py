@@ -271,7 +271,6 @@ INCOMPLETE: list[tuple[str, Body, list[tuple[Key, Role, bytes]], str]] = [
     ("nobody", BODY, [], "the sender's signature is missing"),
     ("only the payer", PAID, [CAROL_PAYS], "the sender's signature is missing"),
     ("only the approver", REKEY, [BOB_APPROVES], "the sender's signature is missing"),
-    ("payer missing", PAID, [ALICE_SIGNS], "the payer's signature is missing"),
     ("payer not named", BODY, [ALICE_SIGNS, CAROL_PAYS], "no part in it"),
     ("payer signs as sender", PAID, [ALICE_SIGNS, (CAROL, SENDER, CAROL.account)], "no part in it"),
     ("sender signs for another", BODY, [(ALICE, SENDER, BOB.account)], "no part in it"),

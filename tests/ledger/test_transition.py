@@ -122,6 +122,14 @@ def test_only_the_account_s_own_key_signs_for_it() -> None:
     assert error.rule == "kernel.key" and error.wire_facts == (CAROL.account,)
 
 
+def test_who_did_not_sign_pays_no_fee_unless_it_said_so_before() -> None:
+    chain = Sandbox()
+    body = chain.body(ALICE, payer=CAROL.account)
+    witness = [sign(ALICE.seed, body, Role.SENDER, ALICE.account)]
+    error = chain.refusal(encode_transaction(body.pack(), witness))
+    assert error.rule == "kernel.sponsor" and error.wire_facts == (CAROL.account, ALICE.account)
+
+
 def test_two_keys_for_one_role_are_refused_since_one_of_them_is_not_the_account_s() -> None:
     chain = Sandbox()
     body = chain.body(ALICE)
