@@ -71,10 +71,7 @@ def _step(context: Context, values: Sequence[Any]) -> None:
         case "release" | "return":
             context.settle(hold_id, release=what == "release")
         case "perform":
-            context.perform(
-                CAROL.account,
-                [read_raw_action(["assets.transfer", ["EUR", BOB.account, amount]], "test")],
-            )
+            context.perform(CAROL.account, [transfer(BOB, amount, "EUR")])
 
 
 def _hook(context: Context, movement: Movement) -> Verdict:
