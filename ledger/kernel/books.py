@@ -249,8 +249,8 @@ class Books:
         """Set value apart: it stays the source's, and nobody can spend it."""
         self._shift(hold.asset, hold.source, hold.amount)
         self.overlay.put(KERNEL, hold_key(hold_id), hold.pack())
-        for party in (hold.source, hold.target):
-            self.overlay.put(KERNEL, hold_index_key(party, hold_id), _INDEX_ENTRY)
+        for account in hold.listed_under:
+            self.overlay.put(KERNEL, hold_index_key(account, hold_id), _INDEX_ENTRY)
 
     def set_hold(self, hold_id: bytes, hold: Hold) -> None:
         """Replace all of a hold's record but its parties; value moves as its amount changes."""
@@ -259,6 +259,9 @@ class Books:
             raise Bug("a hold is replaced by another one")
         if hold.amount != before.amount:
             self._shift(hold.asset, hold.source, hold.amount - before.amount)
+        if hold.officers != before.officers:
+            for account in hold.listed_under:
+                self.overlay.put(KERNEL, hold_index_key(account, hold_id), _INDEX_ENTRY)
         self.overlay.put(KERNEL, hold_key(hold_id), hold.pack())
 
     def take(self, hold_id: bytes, amount: int) -> Hold:
@@ -272,8 +275,8 @@ class Books:
             self.set_hold(hold_id, hold._replace(amount=hold.amount - amount))
             return hold
         self.overlay.put(KERNEL, hold_key(hold_id), None)
-        for party in (hold.source, hold.target)[: 1 + (hold.source != hold.target)]:
-            self.overlay.put(KERNEL, hold_index_key(party, hold_id), None)
+        for account in hold.listed_under:
+            self.overlay.put(KERNEL, hold_index_key(account, hold_id), None)
         self._shift(hold.asset, hold.source, -hold.amount)
         return hold
 

@@ -108,8 +108,16 @@ def hold_key(hold_id: bytes) -> bytes:
 
 
 def hold_index_key(account: bytes, hold_id: bytes) -> bytes:
-    """Return the state key that lists a hold under its source or target; its record is [1]."""
+    """Return the state key that lists a hold under its source or target; its record is [1].
+
+    What a rule made is also listed under `officers_account`, for those who decide on it.
+    """
     return INDEX_PREFIX + account + b"h" + hold_id
+
+
+def officers_account(role: str) -> bytes:
+    """Return the account, nobody's, under which holds are listed that a role decides on."""
+    return account_hash_of(b"officers " + role.encode("ascii"))
 
 
 def subject_key(account: bytes) -> bytes:
@@ -244,6 +252,13 @@ class Hold(NamedTuple):
     def unpack(cls, data: bytes) -> Hold:
         """Read a record that we wrote."""
         return cls(*own_record(data, 15)[1:])  # type: ignore[arg-type]
+
+
+    @property
+    def listed_under(self) -> tuple[bytes, ...]:
+        """The accounts under which it is listed, each once."""
+        parties = (self.source, self.target) if self.source != self.target else (self.source,)
+        return (*parties, officers_account(self.officers)) if self.officers else parties
 
 
 class Network(NamedTuple):
