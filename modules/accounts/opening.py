@@ -1,4 +1,4 @@
-"""Opening accounts, and replacing the one key of an account by another one."""
+"""Opening accounts, and letting one key sign for an account in place of its key or signers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.module_api import ActionType, Context, Field, FieldType, Handler, Query, Words
 from clawpurse.ledger.rules import Rule
 from clawpurse.ledger.transactions import Body
+from clawpurse.modules.accounts.signers import unlist
 
 
 def _open_words(fields: Mapping[str, Any], words: Words) -> str:
@@ -30,6 +31,7 @@ OPEN: Final = ActionType(
     fields=(Field("account", FieldType.ACCOUNT, "the account to open; its id is its first key"),),
     cost=60,
     words=_open_words,
+    session=True,
 )
 CHANGE_KEY: Final = ActionType(
     name="accounts.changeKey",
@@ -46,10 +48,16 @@ def _open(context: Context, values: Sequence[Any]) -> None:
 
 def _change_key(context: Context, values: Sequence[Any]) -> None:
     new_key: bytes = values[0]
-    if context.key_of(context.sender) == new_key:
-        raise context.refuse("accounts.sameKey", context.sender)
-    context.set_key(context.sender, new_key)
-    context.emit("accounts.keyChanged", (context.sender,), new_key)
+    account = context.sender
+    signers = context.entitlements.signers(account)
+    if signers is not None:
+        # They decided, up to their threshold, that one key signs in their place.
+        context.set_signers(account, None)
+        unlist(context, account, signers)
+    elif context.key_of(account) == new_key:
+        raise context.refuse("accounts.sameKey", account)
+    context.set_key(account, new_key)
+    context.emit("accounts.keyChanged", (account,), new_key)
 
 
 def genesis(context: Context, genesis: Genesis) -> None:
