@@ -380,7 +380,10 @@ class Context(Protocol):
         """Return an action of this chain; refused if there is none of that name."""
 
     def actions_cost(self, actions: Sequence[RawAction]) -> int:
-        """Return the static cost of actions within an action; refused unless all are readable."""
+        """Return the static cost of actions within an action.
+
+        Refused unless all are readable and need no signatures of their own.
+        """
 
     def note(self, rule: str, version: int, kind: VerdictKind) -> None:
         """Add a rule's verdict to the receipt's trace, beside the one that a hook returns."""

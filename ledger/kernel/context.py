@@ -281,5 +281,8 @@ class KernelContext(ValuePath):
         cost = 0
         for raw in actions:
             action, values = self._read(raw)
+            # Who proposes it hears now what `perform` would say when all have approved.
+            if action.approvers is not None and self._needs_signers(action, values, self.sender):
+                raise refuse("kernel.nestedSigners", raw.name)
             cost += action.cost_with(values)
         return cost
