@@ -171,8 +171,8 @@ def _approve(context: Context, values: Sequence[Any]) -> None:
     signers = _require_signer(context, head.account, member)
     if member in head.approvals:
         raise context.refuse("accounts.approvedAlready", member, proposal_id)
-    head = _with(head, signers, approvals=(*head.approvals, member))
-    head = _with(head, signers, rejections=[one for one in head.rejections if one != member])
+    others = [one for one in head.rejections if one != member]
+    head = _voted(head, signers, (*head.approvals, member), others)
     context.put(head_key(proposal_id), head.pack())
     weight = weight_of(context, signers, head.approvals)
     parties = head.account, member
@@ -186,8 +186,8 @@ def _reject(context: Context, values: Sequence[Any]) -> None:
     signers = _require_signer(context, head.account, member)
     if member in head.rejections:
         raise context.refuse("accounts.rejectedAlready", member, proposal_id)
-    head = _with(head, signers, rejections=(*head.rejections, member))
-    head = _with(head, signers, approvals=[one for one in head.approvals if one != member])
+    others = [one for one in head.approvals if one != member]
+    head = _voted(head, signers, others, (*head.rejections, member))
     left = sum(share for one, share in signers.members if one not in head.rejections)
     parties = head.account, member
     context.emit("accounts.rejected", parties, proposal_id, left, signers.threshold)
@@ -241,13 +241,12 @@ def _require_open(context: Context, proposal_id: bytes) -> Head:
     return head
 
 
-def _with(head: Head, signers: Signers, **votes: Sequence[bytes]) -> Head:
-    """Return a head with votes replaced: ascending, and of signers of now, so they are bounded."""
-    kept = {
-        name: tuple(sorted([one for one in accounts if signers.weight_of(one)]))
-        for name, accounts in votes.items()
-    }
-    return head._replace(**kept)
+def _voted(head: Head, signers: Signers, yes: Sequence[bytes], no: Sequence[bytes]) -> Head:
+    """Return a head with other votes: ascending, and of signers of now, so they are bounded."""
+    approvals, rejections = (
+        tuple(sorted([one for one in votes if signers.weight_of(one)])) for votes in (yes, no)
+    )
+    return head._replace(approvals=approvals, rejections=rejections)
 
 
 def _end(context: Context, proposal_id: bytes, head: Head, outcome: str) -> None:

@@ -68,9 +68,9 @@ class Contents(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Contents:
         """Read a record that we wrote."""
-        wire = _own(data, 1 + len(cls._fields))
-        actions = tuple([RawAction(name, fields) for name, fields in wire[6]])
-        return cls(*wire[1:6], actions)
+        _, account, number, proposer, expires_ms, memo, wire = _own(data, 1 + len(cls._fields))
+        actions = tuple([RawAction(name, fields) for name, fields in wire])
+        return cls(account, number, proposer, expires_ms, memo, actions)
 
 
 class Head(NamedTuple):
@@ -94,8 +94,8 @@ class Head(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Head:
         """Read a record that we wrote."""
-        wire = _own(data, 1 + len(cls._fields))
-        return cls(*wire[1:6], tuple(wire[6]), tuple(wire[7]))
+        _, account, proposer, expires_ms, due, height, yes, no = _own(data, 1 + len(cls._fields))
+        return cls(account, proposer, expires_ms, due, height, tuple(yes), tuple(no))
 
 
 def head_key(proposal_id: bytes) -> bytes:
