@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from clawpurse.ledger.module_api import ActionType
-from clawpurse.modules.accounts import deposits, opening, proposals, signers
+from clawpurse.modules.accounts import (
+    deposits,
+    opening,
+    proposals,
+    sessions,
+    signers,
+    sponsorship,
+)
 from clawpurse.modules.accounts.opening import CHANGE_KEY, OPEN
 
 __all__ = ["ACTIONS", "CHANGE_KEY", "OPEN"]
@@ -19,4 +26,6 @@ ACTIONS: Final[tuple[ActionType, ...]] = (
     *signers.ACTIONS,
     *proposals.ACTIONS,
     *deposits.ACTIONS,
+    *sessions.ACTIONS,
+    *sponsorship.ACTIONS,
 )

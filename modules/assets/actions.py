@@ -38,5 +38,6 @@ TRANSFER: Final = ActionType(
     cost=100,
     words=_transfer_words,
     parse=_read_transfer,
+    session=True,
 )
 ACTIONS: Final = (TRANSFER,)
