@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from clawpurse.modules.payments import pay
+from clawpurse.modules.payments import escrows, pay, placed, schedules, votes
 
-ACTIONS: Final = (*pay.ACTIONS,)
+ACTIONS: Final = (
+    *pay.ACTIONS,
+    *escrows.ACTIONS,
+    *placed.ACTIONS,
+    *votes.ACTIONS,
+    *schedules.ACTIONS,
+)

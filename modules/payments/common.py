@@ -143,6 +143,17 @@ def hold_of(context: Context, hold_id: bytes) -> Hold:
     return hold
 
 
+def votes_key(hold_id: bytes) -> bytes:
+    """Return the key of the votes on a hold."""
+    return b"v" + hold_id
+
+
+def forget_votes(context: Context, hold_id: bytes) -> None:
+    """Remove the votes on a hold."""
+    if context.get(votes_key(hold_id)) is not None:
+        context.delete(votes_key(hold_id))
+
+
 def refused_missing(context: Context, object_id: bytes) -> Refused:
     """Return the refusal of what is not there, or no longer."""
     return context.refuse("payments.missing", object_id)

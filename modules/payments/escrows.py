@@ -221,9 +221,7 @@ def _create(context: Context, values: Sequence[Any]) -> None:
         require_span(context, finish_ms, ESCROW_SPAN_MAX_MS)
     if arbiter is not None:
         _require_neutral(context, arbiter, (payer, recipient))
-    escrow_id = context.set_apart(
-        asset, payer, recipient, amount, rule=RULE, travel_hash=travel
-    )
+    escrow_id = context.set_apart(asset, payer, recipient, amount, rule=RULE, travel_hash=travel)
     escrow = Escrow(
         finish_ms or 0, cancel_ms, condition, arbiter, reference, travel, cancel_ms, b""
     )
@@ -333,9 +331,7 @@ def _forget(
     parties = _parties(hold.source, hold.target, escrow.arbiter)
     context.delete(escrow_key(escrow_id))
     strike(context, ESCROW, escrow_id, *parties)
-    context.emit(
-        "payments.escrowEnded", parties, hold.asset, hold.amount, escrow_id, outcome
-    )
+    context.emit("payments.escrowEnded", parties, hold.asset, hold.amount, escrow_id, outcome)
 
 
 def _parties(payer: bytes, payee: bytes, arbiter: bytes | None) -> tuple[bytes, ...]:
@@ -379,9 +375,7 @@ RULES: Final = {
     "payments.arbiterParty": Rule(
         Code.NOT_AUTHORISED, "{0:account} cannot decide: it is {1:account}, or one person with it."
     ),
-    "payments.secret": Rule(
-        Code.NOT_AUTHORISED, "That is not the secret of the escrow {0:hash}."
-    ),
+    "payments.secret": Rule(Code.NOT_AUTHORISED, "That is not the secret of the escrow {0:hash}."),
 }
 EVENTS: Final = {
     "payments.escrowCreated": (

@@ -74,7 +74,8 @@ class Payment(NamedTuple):
     """A payment that can be refunded until `until_ms` (ms of block time).
 
     `amount` is what the payee got; `due` is the due work that forgets it. `hold_id` is empty, or
-    what a rule holds the payment under: then the payee has nothing yet. `refunds` are in the order in which they were made.
+    what a rule holds the payment under: then the payee has nothing yet. `refunds` are in the
+    order in which they were made.
     """
 
     payer: bytes
@@ -108,7 +109,8 @@ class Payment(NamedTuple):
     def unpack(cls, data: bytes) -> Payment:
         """Read a record that we wrote."""
         values = unpack(data, len(cls._fields))
-        return cls(*values[:-1], tuple([Refund(*row) for row in values[-1]]))
+        values[-1] = tuple([Refund(*row) for row in values[-1]])
+        return cls(*values)
 
 
 def payment_key(payment_id: bytes) -> bytes:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
-from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Bug
 from clawpurse.ledger.kernel.records import INDEX_PREFIX
 from clawpurse.ledger.module_api import Context
@@ -51,7 +50,7 @@ class Listed(NamedTuple):
     id: bytes
 
 
-def pack(values: Sequence[Wire]) -> bytes:
+def pack(values: Sequence[object]) -> bytes:
     """Return a record's bytes."""
     return codec.pack([RECORD_VERSION, *values])
 
