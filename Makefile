@@ -43,7 +43,7 @@ help:
 	@echo "make bench       every bench at a small size, JSON on the last line of each"
 	@echo "make soak        random seeds for as long as told: SEEDS=n or MINUTES=n"
 	@echo "make layout      writes docs/layout.md anew"
-	@echo "make reference   writes docs/reference/rpc.md anew"
+	@echo "make reference   writes docs/reference/ anew"
 	@echo "make clean       removes what was built here; never a chain or a key"
 
 # CLAWPURSE_UNDER_MAKE: the heading is printed already, and hints name `make run`.
@@ -86,7 +86,7 @@ soak:
 	@$(ENVIRONMENT) dev
 	SOAK_SEEDS=$(SEEDS) SOAK_MINUTES=$(MINUTES) SOAK_JOBS=$(SOAK_JOBS) \
 	    SOAK_FIRST=$(or $(SOAK_FIRST),$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')) \
-	    $(PYTEST) -m soak -p no:randomly -n $(SOAK_JOBS)
+	    $(PYTEST) -m soak -p no:randomly -o faulthandler_timeout=0 -n $(SOAK_JOBS)
 
 layout:
 	@$(ENVIRONMENT) dev
@@ -95,6 +95,7 @@ layout:
 reference:
 	@$(ENVIRONMENT) dev
 	$(VENV)/bin/python scripts/rpc_reference.py
+	$(VENV)/bin/python scripts/ledger_reference.py
 
 clean:
 	rm -rf $(VENV) .ns build dist clawpurse.egg-info .coverage htmlcov
