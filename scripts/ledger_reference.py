@@ -16,7 +16,7 @@ HEAD = """# What the ledger does
 
 Every action, refusal and event of this version, made from the modules' declarations by
 `make reference`; a test keeps it true. [The protocol](../protocol.md) says how an action stands in a
-transaction, how its cost is counted and what a receipt carries; [the modules' pages](../modules/)
+transaction, how its cost is counted and what a receipt carries; the pages in [docs](../README.md)
 say what each is for.
 
 *Fields* stand in an action's array in this order. A list's items are arrays of the fields below it,
