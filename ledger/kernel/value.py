@@ -18,7 +18,9 @@ from clawpurse.ledger.errors import Bug, Refused
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.records import FEE_ACCOUNT, Balance, Due, Hold, due_key
 from clawpurse.ledger.kernel.scene import BlockEnv, Scene
+from clawpurse.ledger.kernel.witness import SESSION_SHARE
 from clawpurse.ledger.module_api import (
+    ALLOW,
     KERNEL,
     OFFICER_ROLE,
     RELEASE,
@@ -98,19 +100,21 @@ class ValuePath:
     def _ask(self, movement: Movement) -> Verdict | None:
         """Ask every module's hook; the first that holds, if any. A denial by any is raised."""
         scene, first_hold = self._scene, None
-        for module, hook in self._registry.transfer_hooks:
-            scene.asking = True
-            try:
+        scene.asking = True
+        try:
+            for module, hook in self._registry.transfer_hooks:
                 verdict = hook(self._inside(module), movement)
-            finally:
-                scene.asking = False
-            if verdict.rule:
-                scene.note(verdict.rule, verdict.version, verdict.kind)
-            if verdict.kind is VerdictKind.DENY:
-                rule = verdict.rule or "kernel.policy"
-                raise refuse(rule, *verdict.facts, table=self._registry.rules)
-            if verdict.kind is VerdictKind.HOLD and first_hold is None:
-                first_hold = verdict
+                if verdict is ALLOW:
+                    continue  # As nearly always.
+                if verdict.rule:
+                    scene.note(verdict.rule, verdict.version, verdict.kind)
+                if verdict.kind is VerdictKind.DENY:
+                    rule = verdict.rule or "kernel.policy"
+                    raise refuse(rule, *verdict.facts, table=self._registry.rules)
+                if verdict.kind is VerdictKind.HOLD and first_hold is None:
+                    first_hold = verdict
+        finally:
+            scene.asking = False
         return first_hold
 
     def _hold(self, movement: Movement, verdict: Verdict) -> bytes:
@@ -200,7 +204,9 @@ class ValuePath:
     def pay_apart(self, hold_id: bytes, amount: int) -> None:
         """Pay to its target what a hold of this module set apart."""
         self._begin_move(amount)
-        self._own_hold(hold_id)
+        own = self._own_hold(hold_id)
+        # Whoever set it apart: what a session key lets out of an account is charged to it.
+        self._scene.charge(own.source, own.asset, amount, own.target)
         hold = self._books.take(hold_id, amount)
         self._release(hold, amount)
         self._scene.moved = True
@@ -378,7 +384,8 @@ class ValuePath:
             raise refuse("kernel.sender", creator)
         if not 0 <= time_ms <= codec.U64_MAX:
             raise refuse("kernel.dueTime")
-        if counted and record.due_count >= self._env.params.due_per_creator_max:
+        limit = self._env.params.due_per_creator_max // (SESSION_SHARE if self._scene.meter else 1)
+        if counted and record.due_count >= limit:
             raise refuse("kernel.dueFull", creator, record.due_count)
         self._books.set_account(creator, record._replace(due_count=record.due_count + 1))
         entry_id = self._scene.next_id()

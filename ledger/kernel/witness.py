@@ -27,6 +27,9 @@ from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.rules import refuse
 from clawpurse.ledger.transactions import Body, Role, Transaction, WitnessEntry
 
+# One in so many of its account's quota, idempotency keys and scheduled work is all that session
+# keys use up together: a stolen one cannot keep the owner from revoking it.
+SESSION_SHARE: Final = 2
 _SENDER: Final = int(Role.SENDER)
 _PAYER: Final = int(Role.PAYER)
 
@@ -115,13 +118,18 @@ def judge_witness(books: Books, transaction: Transaction, time_ms: int) -> Entit
     sender = books.account(body.sender)
     if sender is None:
         raise refuse("kernel.sender", body.sender)
+    witness = transaction.witness
+    # Entries ascend by role, so the sender's stand first; nearly always one, by its own key.
+    alone = len(witness) == 1 or witness[1][0] != _SENDER
+    if alone and body.payer is None and witness[0][2] == sender.key and sender.policy is None:
+        return Entitled(sender, sender)
     payer = sender
     if body.payer is not None:
         found = books.account(body.payer)
         if found is None:
             raise refuse("kernel.sender", body.payer)
         payer = found
-    entries = [entry for entry in transaction.witness if entry.role == _SENDER]
+    entries = [entry for entry in witness if entry.role == _SENDER]
     meter = None
     if len(entries) != 1 or entries[0].public_key != sender.key or sender.policy is not None:
         session = _session_of(books, body.sender, entries)
@@ -133,7 +141,7 @@ def judge_witness(books: Books, transaction: Transaction, time_ms: int) -> Entit
             _judge_session(meter, body, time_ms)
     sponsorship = None
     if body.payer is not None:
-        entries = [entry for entry in transaction.witness if entry.role == _PAYER]
+        entries = [entry for entry in witness if entry.role == _PAYER]
         if entries:
             _judge_signers(books, body.payer, payer, entries)
         else:
@@ -217,10 +225,13 @@ def _judge_sponsor(
                 raise refuse("kernel.sponsorAction", sponsor, action.name)
     if body.fee > terms.per_transaction:
         raise refuse("kernel.sponsorFee", sponsor, body.fee, terms.per_transaction, NATIVE_ASSET)
+    if body.fee > terms.total:
+        raise refuse("kernel.sponsorSpent", sponsor, body.fee, terms.total, NATIVE_ASSET)
     day = day_of(time_ms)
-    left = min(terms.per_day - terms.spent_on(day), terms.total)
+    left = terms.per_day - terms.spent_on(day)
     if body.fee > left:
-        raise refuse("kernel.sponsorSpent", sponsor, body.fee, max(0, left), NATIVE_ASSET)
+        resets_ms = day_end_ms(time_ms)
+        raise refuse("kernel.sponsorDay", sponsor, body.fee, left, NATIVE_ASSET, resets_ms)
     return terms._replace(
         total=terms.total - body.fee, day=day, spent=terms.spent_on(day) + body.fee
     )
