@@ -8,13 +8,12 @@ from typing import Any
 from clawpurse.ledger.blocks import Receipt
 from clawpurse.ledger.genesis import GenesisRole
 from clawpurse.ledger.kernel.entitlements import Signers
-from clawpurse.ledger.kernel.records import TREE, subject_key
 from clawpurse.ledger.module_api import ActionType, Context, Field, FieldType, Module
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.ledger.transition import ExecutionResult
 from clawpurse.modules.accounts.records import Contents, Head, multisig_id
 from clawpurse.modules.roles import chain as roles
-from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, Key, Sandbox
+from tests.ledger.sandbox import ALICE, BOB, CAROL, Key, Sandbox
 from tests.modules.signing import signed_by
 
 SALT = b"\x07" * 32
@@ -107,8 +106,8 @@ class Firm(Sandbox):
         return self.registry.query(self.state, name, *args)
 
     def signers(self, account: bytes | None = None) -> Signers | None:
-        found = self.query("accounts.signers", account or self.firm.account)
-        return found  # type: ignore[no-any-return]
+        found: Signers | None = self.query("accounts.signers", account or self.firm.account)
+        return found
 
     def proposal(self, proposal_id: bytes) -> tuple[Head, Contents]:
         found = self.query("accounts.proposal", proposal_id)
@@ -116,11 +115,8 @@ class Firm(Sandbox):
         return found  # type: ignore[no-any-return]
 
     def open(self, account: bytes | None = None) -> list[bytes]:
-        found = self.query("accounts.proposals", account or self.firm.account, 1_000)
-        return found  # type: ignore[no-any-return]
-
-    def subject(self, key: Key) -> bytes | None:
-        return self.state.get(TREE, subject_key(key.account))
+        ids: list[bytes] = self.query("accounts.proposals", account or self.firm.account, 1_000)
+        return ids
 
     # -- writing
 
@@ -171,6 +167,3 @@ class Firm(Sandbox):
         made = [event for event in result.events if event.kind == "accounts.proposed"]
         assert len(made) == 1 and isinstance(made[0].data[0], bytes)
         return made[0].data[0]
-
-
-PEOPLE = (ALICE, BOB, CAROL, DAVE)

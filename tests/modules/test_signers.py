@@ -192,7 +192,7 @@ def test_no_account_is_given_to(
         RawAction("accounts.createMultisig", [0, [[ALICE.account, 1]], SALT]),
         RawAction("accounts.createMultisig", [1, [[ALICE.account, 0]], SALT]),
         RawAction("accounts.createMultisig", [1, [[ALICE.account, WEIGHT_MAX + 1]], SALT]),
-        RawAction("accounts.createMultisig", [SIGNERS_MAX * WEIGHT_MAX + 1, [[ALICE.account, 1]], SALT]),
+        RawAction("accounts.createMultisig", [32_001, [[ALICE.account, 1]], SALT]),
         RawAction("accounts.createMultisig", [1, [], SALT]),
         RawAction("accounts.createMultisig", [1, [[bytes([n]) * 32, 1] for n in range(33)], SALT]),
         RawAction("accounts.createMultisig", [1, [[ALICE.account, 1]], SALT[:31]]),
