@@ -1,0 +1,1 @@
+"""On-chain module: attestations, and policies that judge payments and say why."""
