@@ -128,9 +128,14 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     "kernel.sponsorFee": Rule(
         Code.QUOTA_EXCEEDED, "{0:account} pays fees up to {2:amount} {3:asset}, not {1:amount}."
     ),
+    "kernel.sponsorDay": Rule(
+        Code.QUOTA_EXCEEDED,
+        "{0:account} pays {2:amount} {3:asset} more of fees until {4:time}; the fee is {1:amount}.",
+    ),
     "kernel.sponsorSpent": Rule(
         Code.QUOTA_EXCEEDED,
-        "Of the sponsorship by {0:account}, {2:amount} {3:asset} is left; the fee is {1:amount}.",
+        "Of the sponsorship by {0:account}, {2:amount} {3:asset} is left for ever; the fee is"
+        " {1:amount}.",
     ),
     "kernel.holdLess": Rule(
         Code.INSUFFICIENT_FUNDS, "The hold {0:hash} has {1:amount} {3:asset} left, not {2:amount}."

@@ -38,7 +38,12 @@ from clawpurse.ledger.kernel.records import (
     queue_time_ms,
 )
 from clawpurse.ledger.kernel.scene import BlockEnv, Scene, genesis_scene
-from clawpurse.ledger.kernel.witness import Entitled, SessionMeter, judge_witness
+from clawpurse.ledger.kernel.witness import (
+    SESSION_SHARE,
+    Entitled,
+    SessionMeter,
+    judge_witness,
+)
 from clawpurse.ledger.module_api import KERNEL, ActionType, Registry
 from clawpurse.ledger.overlay import EmptyState, Overlay, StateKey, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET
@@ -245,7 +250,7 @@ class Execution:
         place, problem = None, None
         if body.idempotency_key is not None:
             place = idempotency_key(body.sender, body.idempotency_key)
-            problem = self._key_problem(entitled.sender, body.sender, place)
+            problem = self._key_problem(entitled, body.sender, place)
         keeps_key = place is not None and problem is None
         self._charge(prepared, entitled, keeps_key)
         receipt, events = self._act(prepared, problem, entitled.meter)
@@ -261,14 +266,16 @@ class Execution:
         books.overlay.forget_marks()
         return receipt
 
-    def _key_problem(self, sender: Account, account: bytes, place: bytes) -> Refused | None:
+    def _key_problem(self, entitled: Entitled, account: bytes, place: bytes) -> Refused | None:
         """Return why an idempotency key cannot be used: it was, or the sender has too many."""
         data = self._books.overlay.get(KERNEL, place)
         if data is not None:
             record = IdempotencyRecord.unpack(data)
             return refuse("kernel.duplicateKey", record.tx_id, record.height)
-        if sender.idempotency_count >= self._env.params.idempotency_per_sender_max:
-            return refuse("kernel.keysFull", account, sender.idempotency_count)
+        share = SESSION_SHARE if entitled.meter else 1
+        count = entitled.sender.idempotency_count
+        if count >= self._env.params.idempotency_per_sender_max // share:
+            return refuse("kernel.keysFull", account, count)
         return None
 
     def _charge(self, prepared: Prepared, entitled: Entitled, keeps_key: bool) -> None:
@@ -405,8 +412,9 @@ def authorise(books: Books, prepared: Prepared, env: BlockEnv, ahead_max: int = 
         raise refuse("kernel.sequenceGap", body.sequence, expected)
     window = env.time_ms // params.quota_window_ms
     used = sender.quota_used if sender.quota_window == window else 0
-    if used + prepared.cost > params.quota_cost_max:
-        raise refuse("kernel.quota", prepared.cost, params.quota_cost_max - used)
+    quota = params.quota_cost_max // (SESSION_SHARE if entitled.meter else 1)
+    if used + prepared.cost > quota:
+        raise refuse("kernel.quota", prepared.cost, max(0, quota - used))
     if body.fee < params.fee_min:
         raise refuse("kernel.fee", body.fee, params.fee_min, NATIVE_ASSET)
     if payer.balance < body.fee:

@@ -239,9 +239,9 @@ class KernelContext(ValuePath):
         scene, books = self._scene, self._books
         if scene.performing:
             raise refuse("kernel.nested", "one performs others already")
-        before = scene.sender, scene.depositor, scene.meter, scene.single
+        before = scene.sender, scene.depositor, scene.single
         scene.sender = scene.depositor = account
-        scene.meter, scene.performing = None, True
+        scene.performing = True
         scene.single = scene.single and len(actions) == 1
         try:
             for raw in actions:
@@ -254,7 +254,7 @@ class KernelContext(ValuePath):
                 module, handler = self._registry.handlers[raw.name]
                 handler(self._inside(module), values)
         finally:
-            scene.sender, scene.depositor, scene.meter, scene.single = before
+            scene.sender, scene.depositor, scene.single = before
             scene.performing = False
 
     def _needs_signers(self, action: Any, values: Sequence[Any], account: bytes) -> bool:

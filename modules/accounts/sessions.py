@@ -113,9 +113,9 @@ def _grant_words(fields: Mapping[str, Any], words: Words) -> str:
 
 
 def _memo_words(memo: bytes) -> str:
-    """Show a memo's beginning, which can end within a character; never raw control characters."""
-    text = memo.decode("utf-8", "backslashreplace")
-    return f"“{text}”" if text.isprintable() else "0x" + memo.hex()
+    """Show how a memo begins: text if that is plain, so that no terminal is redrawn by it."""
+    plain = all(0x20 <= byte < 0x7F for byte in memo)
+    return f"“{memo.decode('ascii')}”" if plain else "0x" + memo.hex()
 
 
 def _revoke_words(fields: Mapping[str, Any], words: Words) -> str:
