@@ -139,6 +139,7 @@ class ValuePath:
                 made_ms=self._env.time_ms,
             ),
         )
+        return hold_id
 
     def _open_hold(self, hold_id: bytes, hold: Hold) -> None:
         """Write a hold of a rule, which ends by itself if nobody decides."""
