@@ -24,7 +24,7 @@ from clawpurse.ledger.module_api import (
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.rules import Rule
 from clawpurse.modules.payments import common, escrows, pay, placed, schedules, votes
-from clawpurse.modules.payments.records import TREE, list_objects
+from clawpurse.modules.payments.records import TREE, known_holds, list_objects
 
 
 class Part(Protocol):
@@ -84,7 +84,7 @@ MODULE: Final = Module(
         "objects": list_objects,
         **{noun: query for part in _PARTS for noun, query in part.QUERIES.items()},
     },
-    invariants=tuple([check for part in _PARTS for check in part.INVARIANTS]),
+    invariants=(known_holds, *[check for part in _PARTS for check in part.INVARIANTS]),
     rules={
         **common.RULES,
         **{name: rule for part in _PARTS for name, rule in part.RULES.items()},

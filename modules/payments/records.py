@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
 from clawpurse.ledger.errors import Bug
-from clawpurse.ledger.kernel.records import INDEX_PREFIX
-from clawpurse.ledger.module_api import Context
+from clawpurse.ledger.kernel.records import INDEX_PREFIX, Hold, hold_key
+from clawpurse.ledger.module_api import KERNEL, Context
 from clawpurse.ledger.overlay import StateReader
 
 TREE: Final = "payments"
@@ -37,6 +37,12 @@ OBJECT_NAMES: Final = {
     PAYMENT: "payment",
     PLACED_HOLD: "hold",
     SCHEDULED: "scheduled",
+}
+# Which record of ours stands for a hold of ours, by the hold's rule; its key ends in the hold's id.
+HOLD_RECORDS: Final = {
+    "payments.escrow": ESCROW,
+    "payments.hold": PLACED_HOLD,
+    "payments.scheduled": SCHEDULED,
 }
 # Rows of an index that a full check reads at once.
 _CHECKED_AT_ONCE: Final = 1_000
@@ -96,14 +102,31 @@ def list_objects(
     return [Listed(OBJECT_NAMES[key[33:34]], key[34:]) for key, _ in rows]
 
 
-def all_objects(reader: StateReader, letter: bytes) -> Iterator[bytes]:
-    """Yield the ids of all objects of a kind, once each time that one is listed.
-
-    For full checks only: it reads every list.
-    """
+def index_rows(reader: StateReader, tree: str) -> Iterator[bytes]:
+    """Yield the keys of all lists of a tree, in pieces; for full checks only."""
     after = b""
-    while rows := reader.ordered(TREE, INDEX_PREFIX, _CHECKED_AT_ONCE, after=after):
-        for key, _ in rows:
-            if key[33:34] == letter:
-                yield key[34:]
+    while rows := reader.ordered(tree, INDEX_PREFIX, _CHECKED_AT_ONCE, after=after):
+        yield from [key for key, _ in rows]
         after = rows[-1][0]
+
+
+def all_objects(reader: StateReader, letter: bytes) -> Iterator[bytes]:
+    """Yield the ids of all objects of a kind, once for each list that one is in."""
+    for key in index_rows(reader, TREE):
+        if key[33:34] == letter:
+            yield key[34:]
+
+
+def known_holds(reader: StateReader) -> str | None:
+    """Check that all value that this module set apart has a record that says what for."""
+    for key in index_rows(reader, KERNEL):
+        hold_id = key[34:]
+        data = reader.get(KERNEL, hold_key(hold_id))
+        if data is None:
+            return f"a list names the hold 0x{hold_id.hex()}, which is not there"
+        hold = Hold.unpack(data)
+        if hold.module == TREE:
+            letter = HOLD_RECORDS.get(hold.rule)
+            if letter is None or reader.get(TREE, letter + hold_id) is None:
+                return f"nothing says what 0x{hold_id.hex()} ({hold.rule}) is set apart for"
+    return None
