@@ -412,7 +412,7 @@ RULES: Final = {
     "accounts.sessionExists": Rule(
         Code.DUPLICATE, "That key is a session key of {0:account} until {1:time}; revoke it first."
     ),
-    "accounts.sessionMissing": Rule(Code.NOT_FOUND, "{1:hash} is no session key of {0:account}."),
+    "accounts.sessionMissing": Rule(Code.NOT_FOUND, "{0:account} has no session key {1:hash}."),
     "accounts.sessionsFull": Rule(
         Code.LIMIT_EXCEEDED, "{0:account} has {1:number} session keys, the most allowed."
     ),
@@ -424,12 +424,12 @@ RULES: Final = {
         "A session ends after {1:time}, the block's time, and within 365 days of it; not at"
         " {0:time}.",
     ),
-    "accounts.sessionAction": Rule(Code.NOT_AUTHORISED, "{0:text} is never left to a session key."),
+    "accounts.sessionAction": Rule(Code.NOT_AUTHORISED, "No session key may be allowed {0:text}."),
     "accounts.sessionCap": Rule(
         Code.MALFORMED,
-        "{1:amount} {2:asset} a day is less than {0:amount} {2:asset} in one transaction.",
+        "A cap of {1:amount} {2:asset} a day is below {0:amount} {2:asset} in one transaction.",
     ),
-    "accounts.sessionTwice": Rule(Code.DUPLICATE, "{0:text} is listed twice."),
+    "accounts.sessionTwice": Rule(Code.DUPLICATE, "Listed twice: {0:text}."),
 }
 EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "accounts.sessionGranted": ("key", "label", "expires", "lanes"),

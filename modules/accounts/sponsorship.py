@@ -250,15 +250,15 @@ RULES: Final = {
     "accounts.sponsorSelf": Rule(Code.MALFORMED, "{0:account} pays its own fees anyway."),
     "accounts.sponsorLimits": Rule(
         Code.MALFORMED,
-        "{0:amount} {3:asset} a transaction, {1:amount} {3:asset} a day, {2:amount} {3:asset}"
-        " altogether: each must not be above the next.",
+        "Of {0:amount} {3:asset} a transaction, {1:amount} {3:asset} a day and {2:amount} {3:asset}"
+        " altogether none may be above the next.",
     ),
     "accounts.sponsorExpiry": Rule(
         Code.MALFORMED,
         "A sponsorship ends after {1:time}, the block's time, and within 365 days of it; not at"
         " {0:time}.",
     ),
-    "accounts.sponsorTwice": Rule(Code.DUPLICATE, "{0:text} is listed twice."),
+    "accounts.sponsorTwice": Rule(Code.DUPLICATE, "Listed twice: {0:text}."),
     "accounts.sponsorExists": Rule(
         Code.DUPLICATE, "{0:account} sponsors {1:account} until {2:time}; end that first."
     ),
