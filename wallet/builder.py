@@ -52,6 +52,18 @@ class Slot(NamedTuple):
     attempt: int = 0
 
 
+class Signing(NamedTuple):
+    """A signature to be given: in which role, for which account, by which key.
+
+    The key need not be the account's own: members sign for their account, session keys for
+    their owner's.
+    """
+
+    role: Role
+    account: bytes
+    key: SigningKey
+
+
 def transfer_action(asset: str, recipient: bytes, amount: int) -> RawAction:
     """Return the action that pays `amount` minor units of `asset` to `recipient`."""
     return RawAction(TRANSFER.name, [asset, recipient, amount])
@@ -147,15 +159,35 @@ def sign_body(body: Body, signers: Sequence[tuple[Role, SigningKey]]) -> Transac
     The roles that the body needs are the caller's to know; a missing or superfluous one is
     refused by every node. Raises `Malformed` if the sender or payer is not among them.
     """
+    if body.payer is not None and (Role.PAYER, body.payer) not in [
+        (role, key.account) for role, key in signers
+    ]:
+        raise Malformed("witness", "lacks the signature of the payer")
+    return sign_body_for(body, [Signing(role, key.account, key) for role, key in signers])
+
+
+def sign_body_for(body: Body, signings: Sequence[Signing]) -> Transaction:
+    """Sign `body` by each key for the account that it is said to sign for.
+
+    For members of a multisignature account, who sign for it as sender, session keys, and new
+    signers who approve. The order does not matter. Without a payer's signature the payer must
+    sponsor the sender. Raises `Malformed` if nobody signs for the sender, if somebody signs as
+    sender or payer for an account that is neither, or if a key signs the same thing twice.
+    """
     body_bytes = body.pack()
-    needed = [(Role.SENDER, body.sender)]
-    if body.payer is not None:
-        needed.append((Role.PAYER, body.payer))
-    given = [(role, key.account) for role, key in signers]
-    for role, account in needed:
-        if (role, account) not in given:
-            raise Malformed("witness", f"lacks the signature of the {role.name.lower()}")
-    entries = [key.sign_body(role, body.genesis_hash, body_bytes) for role, key in signers]
+    if (Role.SENDER, body.sender) not in [(role, account) for role, account, _ in signings]:
+        raise Malformed("witness", "lacks the signature of the sender")
+    parties = {Role.SENDER: body.sender, Role.PAYER: body.payer}
+    for role, account, _ in signings:
+        if parties.get(role, account) != account:
+            raise Malformed("witness", f"has a {role.name.lower()} for an account without part")
+    places = [(role, account, key.public_key) for role, account, key in signings]
+    if len(set(places)) != len(places):
+        raise Malformed("witness", "has a key twice in one role for one account")
+    entries = [
+        key.sign_body(role, body.genesis_hash, body_bytes, account)
+        for role, account, key in signings
+    ]
     return decode_transaction(encode_transaction(body_bytes, entries))
 
 

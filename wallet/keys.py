@@ -93,9 +93,12 @@ class SigningKey:
         """Return the 64-byte Ed25519 signature of `message`."""
         return crypto.sign(self._seed, message)
 
-    def sign_body(self, role: Role, genesis_hash: bytes, body_bytes: bytes) -> WitnessEntry:
-        """Sign the body of a transaction in `role` for this key's account."""
-        return sign_entry(self._seed, genesis_hash, role, self.account, body_bytes)
+    def sign_body(
+        self, role: Role, genesis_hash: bytes, body_bytes: bytes, account: bytes | None = None
+    ) -> WitnessEntry:
+        """Sign the body of a transaction in `role`, for this key's account or for another one."""
+        signed_for = self.account if account is None else account
+        return sign_entry(self._seed, genesis_hash, role, signed_for, body_bytes)
 
     def reveal_seed(self) -> bytes:
         """Return the 32-byte secret, for an export that a person confirmed."""

@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clawpurse.ledger.codec import U64_MAX
+from clawpurse.ledger.crypto import verify
 from clawpurse.ledger.errors import Code, Malformed
 from clawpurse.ledger.transactions import Body, RawAction, Role, decode_transaction
 from clawpurse.ledger.transition import prepare
 from clawpurse.wallet.builder import (
     ChainTerms,
+    Signing,
     Slot,
     build_body,
     change_key_action,
@@ -20,6 +22,7 @@ from clawpurse.wallet.builder import (
     open_action,
     replacement_of,
     sign_body,
+    sign_body_for,
     sign_key_change,
     transfer_action,
 )
@@ -203,3 +206,55 @@ def test_a_memo_is_kept_or_refused_never_changed(memo: str) -> None:
     except Malformed:
         return
     assert data.decode() == memo and len(data) <= 256
+
+
+# -- keys that sign for accounts that are not theirs
+
+
+FIRM = b"\x0f" * 32
+
+
+def test_members_sign_for_their_account_each_with_its_own_key() -> None:
+    body = body_of()._replace(sender=FIRM)
+    signings = [Signing(Role.SENDER, FIRM, key) for key in (BOB, ALICE)]
+    transaction = sign_body_for(body, signings)
+    entries = [(entry.role, entry.account, entry.public_key) for entry in transaction.witness]
+    assert entries == sorted((0, FIRM, key.public_key) for key in (ALICE, BOB))
+    for key, message, signature in transaction.signatures:
+        assert verify(key, message, signature)
+
+
+def test_a_sponsored_payer_need_not_sign_but_may() -> None:
+    body = body_of(payer=BOB.account)
+    alone = sign_body_for(body, [Signing(Role.SENDER, ALICE.account, ALICE)])
+    assert len(alone.witness) == 1
+    both = [Signing(Role.SENDER, ALICE.account, ALICE), Signing(Role.PAYER, BOB.account, ALICE)]
+    assert len(sign_body_for(body, both).witness) == 2
+
+
+@pytest.mark.parametrize(
+    ("signings", "problem"),
+    [
+        ([], "lacks the signature of the sender"),
+        ([Signing(Role.APPROVER, ALICE.account, ALICE)], "lacks the signature of the sender"),
+        ([Signing(Role.SENDER, BOB.account, BOB)], "lacks the signature of the sender"),
+        (
+            [
+                Signing(Role.SENDER, ALICE.account, ALICE),
+                Signing(Role.SENDER, BOB.account, BOB),
+            ],
+            "without part",
+        ),
+        (
+            [
+                Signing(Role.SENDER, ALICE.account, ALICE),
+                Signing(Role.PAYER, BOB.account, BOB),
+            ],
+            "without part",
+        ),
+        ([Signing(Role.SENDER, ALICE.account, ALICE)] * 2, "twice"),
+    ],
+)
+def test_what_every_node_would_refuse_is_not_signed(signings: list[Signing], problem: str) -> None:
+    with pytest.raises(Malformed, match=problem):
+        sign_body_for(body_of(), signings)
