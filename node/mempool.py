@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from clawpurse.ledger.errors import Code, Refused
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.scene import BlockEnv
+from clawpurse.ledger.kernel.witness import SESSION_SHARE
 from clawpurse.ledger.overlay import Overlay, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET, Params
 from clawpurse.ledger.rules import refuse
@@ -59,12 +60,17 @@ class PoolLimits(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What the committed state at `height` says of a transaction's sender and payer."""
+    """What the committed state at `height` says of a transaction's sender and payer.
+
+    Of the sender's quota and place in the pool a session key gets a share only, so that its owner
+    can always send what revokes it.
+    """
 
     height: int
     expected: int
     payer_balance: int
     quota_left: int
+    count_max: int
 
 
 class Admission(NamedTuple):
@@ -242,7 +248,7 @@ class Mempool:
         if transaction.tx_id in self._quarantined:
             raise refuse("pool.quarantined", transaction.tx_id, table=POOL_RULES)
         books, env = self._at(head, now_ms)
-        sender, payer, *_ = authorise(books, prepared, env, self.limits.per_sender_max)
+        sender, payer, meter, _ = authorise(books, prepared, env, self.limits.per_sender_max)
         if prepared.cost > params.block_cost_max:
             raise refuse("kernel.cost", prepared.cost, params.block_cost_max)
         if body.idempotency_key is not None:
@@ -251,8 +257,13 @@ class Mempool:
                 raise refuse("kernel.duplicateKey", record.tx_id, record.height)
         window = env.time_ms // params.quota_window_ms
         used = sender.quota_used if sender.quota_window == window else 0
+        share = 1 if meter is None else SESSION_SHARE
         return Standing(
-            head.height, sender.sequence(body.lane), payer.balance, params.quota_cost_max - used
+            head.height,
+            sender.sequence(body.lane),
+            payer.balance,
+            params.quota_cost_max // share - used,
+            max(1, self.limits.per_sender_max // share),
         )
 
     def _at(self, head: Head, now_ms: int) -> tuple[Books, BlockEnv]:
@@ -291,7 +302,7 @@ class Mempool:
         self._check_rivals(body, sender, rival)
         self._check_means(prepared, standing, sender, rival)
         is_gap = rival is None and body.sequence > lane.ready_end
-        self._check_sender_caps(body, sender, lane, is_gap, rival)
+        self._check_sender_caps(body, sender, lane, is_gap, rival, standing.count_max)
         self._make_room(prepared, lane, is_gap, rival)
         if rival is not None:
             is_gap = not rival.ready
@@ -342,14 +353,20 @@ class Mempool:
         if body.fee and fees > standing.payer_balance:
             raise refuse("kernel.feeFunds", payer, standing.payer_balance, fees, NATIVE_ASSET)
         if cost > standing.quota_left:
-            raise refuse("kernel.quota", prepared.cost, standing.quota_left - sender.cost)
+            left = max(0, standing.quota_left - sender.cost)
+            raise refuse("kernel.quota", prepared.cost, left)
 
     def _check_sender_caps(
-        self, body: Body, sender: _Sender, lane: Lane, is_gap: bool, rival: Entry | None
+        self,
+        body: Body,
+        sender: _Sender,
+        lane: Lane,
+        is_gap: bool,
+        rival: Entry | None,
+        limit: int,
     ) -> None:
         if rival is not None:
             return
-        limit = self.limits.per_sender_max
         if sender.count >= limit:
             raise refuse("pool.senderFull", body.sender, limit, table=POOL_RULES)
         if is_gap and (
