@@ -29,6 +29,7 @@ from clawpurse.ledger.kernel.records import (
     balance_key,
     hold_index_key,
     hold_key,
+    holder_key,
     new_account,
     pack_supply,
     role_key,
@@ -346,13 +347,18 @@ class Books:
                 yield (KERNEL, key), raw.get(key), packed
         for (account, asset), balance in self._balances.items():
             key, after = balance_key(account, asset), _balance_bytes(balance)
-            if after != raw.get(key):
-                yield (KERNEL, key), raw.get(key), after
+            before = raw.get(key)
+            if after != before:
+                yield (KERNEL, key), before, after
+                if after is None or before is None:
+                    # Who comes to have some, or to be spoken of, is listed; who is not, no more.
+                    listed = (None if data is None else _INDEX_ENTRY for data in (before, after))
+                    yield (KERNEL, holder_key(asset, account)), *listed
         base = self.overlay.base
         for place, value in self.overlay.changes.items():
-            before = base.get(*place)
-            if value != before:
-                yield place, before, value
+            earlier = base.get(*place)
+            if value != earlier:
+                yield place, earlier, value
 
 
 def _balance_bytes(balance: Balance) -> bytes | None:

@@ -3,7 +3,7 @@
 Keys of the tree `kernel` (docs/protocol.md lists them for client authors):
 a‖account · b‖account‖asset · u‖asset · i‖account‖hash of key · d‖time‖id ·
 e‖time‖account‖hash of key · f‖sponsor‖account · h‖id · j‖account · k‖account‖key · m‖account ·
-n · p · q · r‖account‖role · s · t‖account‖key · x‖account‖h‖id
+n · o‖asset‖0‖account · p · q · r‖account‖role · s · t‖account‖key · x‖account‖h‖id
 
 Who may sign beside an account's key (f, k, m, t) is in `entitlements.py`.
 """
@@ -27,17 +27,22 @@ DUE_PREFIX: Final = b"d"
 # Idempotency records that expire have a queue of their own: as many come due as payments were
 # made a day ago, and they must not keep scheduled payments waiting.
 EXPIRY_PREFIX: Final = b"e"
-# Sponsorships by sponsor and session keys by account are listed for people.
+# Balances by account, holders by asset, sponsorships by sponsor and session keys by account are
+# listed for people.
+BALANCE_PREFIX: Final = b"b"
+HOLDER_PREFIX: Final = b"o"
 SPONSOR_PREFIX: Final = b"f"
 SESSION_PREFIX: Final = b"k"
 # In every tree, the kernel's and modules', keys that begin so are an index: listed in key order.
 INDEX_PREFIX: Final = b"x"
 # What a store has to keep in key order beside the kernel's tree; of modules' trees, the index.
 ORDERED_PREFIXES: Final = (
+    BALANCE_PREFIX,
     DUE_PREFIX,
     EXPIRY_PREFIX,
     SPONSOR_PREFIX,
     SESSION_PREFIX,
+    HOLDER_PREFIX,
     INDEX_PREFIX,
 )
 NETWORK_KEY: Final = b"n"
@@ -64,7 +69,20 @@ def account_key(account: bytes) -> bytes:
 
 def balance_key(account: bytes, asset: str) -> bytes:
     """Return the state key of a balance in an asset other than the native one."""
-    return b"b" + account + asset.encode("ascii")
+    return BALANCE_PREFIX + account + asset.encode("ascii")
+
+
+def holders_prefix(asset: str) -> bytes:
+    """Return how the keys begin that list an asset's holders; the account follows."""
+    return HOLDER_PREFIX + asset.encode("ascii") + b"\0"
+
+
+def holder_key(asset: str, account: bytes) -> bytes:
+    """Return the state key that lists a holder of an asset; its record is [1].
+
+    It is there after each block in which there is a record of that balance.
+    """
+    return holders_prefix(asset) + account
 
 
 def supply_key(asset: str) -> bytes:
@@ -252,7 +270,6 @@ class Hold(NamedTuple):
     def unpack(cls, data: bytes) -> Hold:
         """Read a record that we wrote."""
         return cls(*own_record(data, 15)[1:])  # type: ignore[arg-type]
-
 
     @property
     def listed_under(self) -> tuple[bytes, ...]:
