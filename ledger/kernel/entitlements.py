@@ -256,9 +256,12 @@ class Entitlements:
         data = None if terms is None else terms.pack()
         self._overlay.put(TREE, sponsorship_key(sponsor, account), data)
 
-    def sponsorships(self, sponsor: bytes, limit: int) -> list[tuple[bytes, Sponsorship]]:
-        """Return (account, terms) of a sponsor, ascending by account."""
-        rows = self._overlay.ordered(TREE, SPONSOR_PREFIX + sponsor, limit)
+    def sponsorships(
+        self, sponsor: bytes, limit: int, after: bytes = b""
+    ) -> list[tuple[bytes, Sponsorship]]:
+        """Return (account, terms) of a sponsor, ascending by account, above `after`."""
+        prefix = SPONSOR_PREFIX + sponsor
+        rows = self._overlay.ordered(TREE, prefix, limit, prefix + after if after else b"")
         return [(key[33:], Sponsorship.unpack(data)) for key, data in rows]
 
 
