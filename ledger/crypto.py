@@ -41,6 +41,8 @@ PERSON_MESSAGE: Final = b"claw.message"
 PERSON_IDEMPOTENCY_KEY: Final = b"claw.idemkey"
 PERSON_DUE: Final = b"claw.due"
 PERSON_PROPOSAL: Final = b"claw.proposal"
+PERSON_BATCH: Final = b"claw.batch"
+PERSON_INVOICE: Final = b"claw.invoice"
 
 
 def hasher(person: bytes) -> Callable[[bytes], bytes]:
@@ -76,6 +78,8 @@ message_hash_of = hasher(PERSON_MESSAGE)
 idempotency_hash_of = hasher(PERSON_IDEMPOTENCY_KEY)
 due_hash_of = hasher(PERSON_DUE)
 proposal_hash_of = hasher(PERSON_PROPOSAL)
+batch_hash_of = hasher(PERSON_BATCH)
+invoice_hash_of = hasher(PERSON_INVOICE)
 _list_hash = hasher(PERSON_LIST)
 _state_list_hash = hasher(PERSON_STATE_LIST)
 

@@ -264,6 +264,10 @@ class Context(Protocol):
         """The parameters in force."""
 
     @property
+    def genesis_hash(self) -> bytes:
+        """The hash of this network's genesis: what is signed off the ledger names it."""
+
+    @property
     def sender(self) -> bytes:
         """Who sent the transaction; the module's own account in due work and genesis.
 

@@ -57,6 +57,11 @@ class KernelContext(ValuePath):
         return self._env.params
 
     @property
+    def genesis_hash(self) -> bytes:
+        """The hash of this network's genesis."""
+        return self._books.network.genesis_hash
+
+    @property
     def sender(self) -> bytes:
         """Who sent the transaction."""
         return self._scene.sender
