@@ -13,22 +13,20 @@ A chain of commitments, each step checked by hash or by signatures of a quorum:
 
 Paths say for each sibling on which side it stands. RFC 6962 roots bind leaves but not the
 length of a list, so no length is claimed; the transaction's place in its block is proven by its
-events, which name it. Built by nodes (`build_payment_proof`), checked anywhere.
+events, which name it, and both by the turns that the paths take: without that, another payment's
+events could be shown with this one's receipt. Built by nodes (`build_payment_proof`), checked
+anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
 from clawpurse.ledger import codec, crypto
 from clawpurse.ledger.agreement.authorities import AUTHORITIES_BYTES_MAX, AuthoritySet
-from clawpurse.ledger.agreement.certificates import Certificate
-from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.blocks import (
-    CERTIFICATE_BYTES_MAX,
     EVENT_BYTES_MAX,
     HEADER_BYTES_MAX,
     RECEIPT_BYTES_MAX,
@@ -36,16 +34,26 @@ from clawpurse.ledger.blocks import (
     Header,
     Receipt,
 )
-from clawpurse.ledger.errors import InvalidCertificate, Malformed
-from clawpurse.ledger.genesis import GENESIS_BYTES_MAX, Genesis
+from clawpurse.ledger.errors import Malformed
+from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.transactions import TX_BYTES_MAX, Body, decode_body, decode_transaction
+from clawpurse.wallet.proof_steps import (
+    bounded_list,
+    check_certificate,
+    check_genesis,
+    check_place,
+    hexed,
+    leaf_in_list,
+    members,
+    octets,
+    place_fits,
+    step,
+)
 
 PROOF_VERSION: Final = 1
 # One change a height at most, and a network that changed its authorities daily for ten years
 # would have fewer.
 CHANGES_MAX: Final = 4_096
-# A path in a list of 2^32 entries; longer ones are not paths.
-PATH_MAX: Final = 32
 EVENTS_MAX: Final = 4_096
 # Hashes between two places where `HashedList.steps` lets its caller do something else.
 HASHES_SLICE: Final = 512
@@ -115,9 +123,9 @@ class HashedList:
         path, place = [], index
         for level in self._levels:
             if place ^ 1 < len(level):
-                path.append(["left" if place & 1 else "right", _hex(level[place ^ 1])])
+                path.append(["left" if place & 1 else "right", hexed(level[place ^ 1])])
             place //= 2
-        return {"leaf": _hex(self.leaves[index]), "path": path}
+        return {"leaf": hexed(self.leaves[index]), "path": path}
 
 
 def build_payment_proof(
@@ -144,21 +152,21 @@ def build_payment_proof(
     places = range(receipt.first_event, receipt.first_event + receipt.event_count)
     return {
         "version": PROOF_VERSION,
-        "genesis": _hex(genesis),
+        "genesis": hexed(genesis),
         "authorityChanges": [
             {
-                "header": _hex(change.header),
-                "certificate": _hex(change.certificate),
-                "nextAuthorities": _hex(change.next_authorities),
+                "header": hexed(change.header),
+                "certificate": hexed(change.certificate),
+                "nextAuthorities": hexed(change.next_authorities),
             }
             for change in changes
         ],
-        "header": _hex(header),
-        "certificate": _hex(certificate),
+        "header": hexed(header),
+        "certificate": hexed(certificate),
         "index": index,
         "receipt": receipts.leaf(index),
         "events": [events.leaf(place) for place in places],
-        "body": _hex(decode_transaction(transaction).body_bytes),
+        "body": hexed(decode_transaction(transaction).body_bytes),
     }
 
 
@@ -169,42 +177,34 @@ def check_payment_proof(proof: object, genesis_hash: bytes) -> ProvenPayment:
     `genesis`, `authorityChanges`, `header`, `certificate`, `receipt`, `events`, `index`,
     `body`.
     """
-    with _step("proof"):
-        members = _object(proof, "proof", _MEMBERS)
-        codec.version(members["version"], "proof.version", (PROOF_VERSION,))
-    with _step("genesis"):
-        genesis = _genesis(members["genesis"], genesis_hash)
-    with _step("authorityChanges"):
-        authorities = _follow_changes(members["authorityChanges"], genesis)
-    with _step("header"):
-        header = Header.unpack(_octets(members["header"], "header", HEADER_BYTES_MAX))
-        _check_place(header, genesis, authorities)
-    with _step("certificate"):
-        signers = _check_certificate(header, members["certificate"], authorities)
-    with _step("receipt"):
-        data, _ = _in_list(members["receipt"], "receipt", RECEIPT_BYTES_MAX, header.receipts_root)
+    with step("proof"):
+        given = members(proof, "proof", _MEMBERS)
+        codec.version(given["version"], "proof.version", (PROOF_VERSION,))
+    with step("genesis"):
+        genesis = check_genesis(given["genesis"], genesis_hash)
+    with step("authorityChanges"):
+        authorities = _follow_changes(given["authorityChanges"], genesis)
+    with step("header"):
+        header = Header.unpack(octets(given["header"], "header", HEADER_BYTES_MAX))
+        check_place(header, genesis, authorities)
+    with step("certificate"):
+        signers = check_certificate(header, given["certificate"], authorities)
+    with step("receipt"):
+        data, sides = leaf_in_list(
+            given["receipt"], "receipt", RECEIPT_BYTES_MAX, header.receipts_root
+        )
         receipt = Receipt.unpack(data)
-    with _step("index"):
-        index = codec.integer(members["index"], "index", 0, codec.U32_MAX)
-    with _step("events"):
-        events = _events(members["events"], receipt, header)
-    with _step("index"):
-        _check_index(index, events)
-    with _step("body"):
-        body = _body(members["body"], receipt)
+    with step("index"):
+        index = codec.integer(given["index"], "index", 0, codec.U32_MAX)
+        if not place_fits(index, sides):
+            raise Malformed("index", f"is {index}, the receipt stands elsewhere in its block")
+    with step("events"):
+        events = check_events(given["events"], receipt, header)
+    with step("index"):
+        check_event_index(index, events)
+    with step("body"):
+        body = _body(given["body"], receipt)
     return ProvenPayment(genesis, header, index, receipt, events, body, signers, len(authorities))
-
-
-@contextmanager
-def _step(name: str) -> Iterator[None]:
-    """Name the step in the error, whatever field the inner decoder would have named."""
-    try:
-        yield
-    except Malformed as err:
-        inner = err.field.removeprefix(name).lstrip(".")
-        raise Malformed(name, f"{inner} {err.problem}".lstrip()) from err
-    except InvalidCertificate as err:
-        raise Malformed(name, str(err)) from err
 
 
 _MEMBERS: Final = (
@@ -220,26 +220,18 @@ _MEMBERS: Final = (
 )
 
 
-def _genesis(value: object, genesis_hash: bytes) -> Genesis:
-    packed = _octets(value, "genesis", GENESIS_BYTES_MAX)
-    found = crypto.genesis_hash_of(packed)
-    if found != genesis_hash:
-        raise Malformed("genesis", f"has the hash 0x{found.hex()}, not 0x{genesis_hash.hex()}")
-    return Genesis.unpack(packed)
-
-
 def _follow_changes(value: object, genesis: Genesis) -> AuthoritySet:
     """Return the set that decides after all changes, each certified by the set before it."""
     authorities = AuthoritySet(genesis.authorities)
     height = 0
-    for item in _list(value, "authorityChanges", CHANGES_MAX):
-        members = _object(item, "authorityChanges[]", ("header", "certificate", "nextAuthorities"))
-        header = Header.unpack(_octets(members["header"], "authorityChanges", HEADER_BYTES_MAX))
+    for item in bounded_list(value, "authorityChanges", CHANGES_MAX):
+        given = members(item, "authorityChanges[]", ("header", "certificate", "nextAuthorities"))
+        header = Header.unpack(octets(given["header"], "authorityChanges", HEADER_BYTES_MAX))
         if header.height <= height:
             raise Malformed("authorityChanges", "are not in ascending order")
-        _check_place(header, genesis, authorities)
-        _check_certificate(header, members["certificate"], authorities)
-        packed = _octets(members["nextAuthorities"], "authorityChanges", AUTHORITIES_BYTES_MAX)
+        check_place(header, genesis, authorities)
+        check_certificate(header, given["certificate"], authorities)
+        packed = octets(given["nextAuthorities"], "authorityChanges", AUTHORITIES_BYTES_MAX)
         following = AuthoritySet.unpack(packed)
         if following.hash != header.next_authorities_hash:
             raise Malformed(
@@ -249,103 +241,35 @@ def _follow_changes(value: object, genesis: Genesis) -> AuthoritySet:
     return authorities
 
 
-def _check_place(header: Header, genesis: Genesis, authorities: AuthoritySet) -> None:
-    if (header.chain_id, header.genesis_hash) != (genesis.chain_id, genesis.hash):
-        raise Malformed("header", "belongs to another network")
-    if header.authorities_hash != authorities.hash:
-        raise Malformed("header", f"block {header.height} was decided by another set than is known")
-
-
-def _check_certificate(header: Header, value: object, authorities: AuthoritySet) -> int:
-    """Check that a quorum of `authorities` decided this header; return how many signed."""
-    packed = _octets(value, "certificate", CERTIFICATE_BYTES_MAX)
-    certificate = Certificate.unpack(packed)
-    if (certificate.height, certificate.decided_id) != (header.height, header.block_id):
-        raise Malformed("certificate", f"is not for block {header.height} with this header")
-    domain = Domain(header.chain_id, header.genesis_hash, header.recovery_epoch)
-    certificate.verify(domain, authorities, crypto.verify)
-    return len(certificate.signatures)
-
-
-def _events(value: object, receipt: Receipt, header: Header) -> tuple[Event, ...]:
-    """Return as many events of the block as the receipt has, in order, none twice."""
-    leaves = _list(value, "events", EVENTS_MAX)
+def check_events(value: object, receipt: Receipt, header: Header) -> tuple[Event, ...]:
+    """Return the events of the block that the receipt names: at its places, none twice."""
+    leaves = bounded_list(value, "events", EVENTS_MAX)
     if len(leaves) != receipt.event_count:
         raise Malformed("events", f"are {len(leaves)}, the receipt has {receipt.event_count}")
     found: list[Event] = []
     before = ""
-    for item in leaves:
-        data, sides = _in_list(item, "events", EVENT_BYTES_MAX, header.events_root)
+    for index, item in enumerate(leaves, receipt.first_event):
+        data, sides = leaf_in_list(item, "events", EVENT_BYTES_MAX, header.events_root)
         # Sides from the root down, left before right, are the order of the leaves.
         place = "".join(reversed(sides))
         if found and place <= before:
             raise Malformed("events", "are not in their order, or one is given twice")
+        if not place_fits(index, sides):
+            raise Malformed("events", f"hold another than event {index} of the block")
         found.append(Event.unpack(data))
         before = place
     return tuple(found)
 
 
-def _check_index(index: int, events: tuple[Event, ...]) -> None:
+def check_event_index(index: int, events: tuple[Event, ...]) -> None:
+    """Check that events are of the transaction with that index in its block."""
     for event in events:
         if event.transaction != index:
             raise Malformed("index", f"is {index}, an event names {event.transaction}")
 
 
 def _body(value: object, receipt: Receipt) -> Body:
-    packed = _octets(value, "body", TX_BYTES_MAX)
+    packed = octets(value, "body", TX_BYTES_MAX)
     if crypto.tx_id_of(packed) != receipt.tx_id:
         raise Malformed("body", "is not of the transaction that the receipt names")
     return decode_body(packed)
-
-
-def _in_list(value: object, field: str, size_max: int, root: bytes) -> tuple[bytes, str]:
-    """Check a leaf's path to the root of a list.
-
-    Returns the leaf's bytes and the sides of its siblings, lowest first: `0` for one on the
-    right (the leaf is left of it), `1` for one on the left.
-    """
-    leaf = _object(value, field, ("leaf", "path"))
-    data = _octets(leaf["leaf"], field, size_max)
-    digest, sides = crypto.list_leaf_hash(data), ""
-    for item in _list(leaf["path"], f"{field}.path", PATH_MAX):
-        if type(item) is not list or len(item) != 2 or item[0] not in ("left", "right"):
-            raise Malformed(f"{field}.path", 'holds something else than ["left"|"right", hash]')
-        sibling = codec.digest(_octets(item[1], f"{field}.path", crypto.HASH_BYTES), field)
-        is_left = item[0] == "left"
-        pair = [sibling, digest] if is_left else [digest, sibling]
-        digest = crypto.list_root_of_hashes(pair)
-        sides += "1" if is_left else "0"
-    if digest != root:
-        raise Malformed(field, "is not in the block (its path does not lead to the header)")
-    return data, sides
-
-
-def _object(value: object, field: str, names: tuple[str, ...]) -> Mapping[str, Any]:
-    if type(value) is not dict:
-        raise Malformed(field, "is not an object")
-    missing = [name for name in names if name not in value]
-    if missing:
-        raise Malformed(f"{field}.{missing[0]}", "is missing")
-    return value
-
-
-def _list(value: object, field: str, count_max: int) -> list[Any]:
-    if type(value) is not list or len(value) > count_max:
-        raise Malformed(field, f"is not a list of at most {count_max}")
-    return value
-
-
-def _octets(value: object, field: str, size_max: int) -> bytes:
-    if type(value) is not str or not value.startswith("0x") or len(value) > 2 + 2 * size_max:
-        raise Malformed(field, f"is not 0x and hex digits of at most {size_max} bytes")
-    try:
-        octets = bytes.fromhex(value[2:])
-    except ValueError:
-        raise Malformed(field, "is not 0x and hex digits") from None
-    if _hex(octets) != value:
-        raise Malformed(field, "is not 0x and lower-case hex digits")
-    return octets
-
-
-def _hex(octets: bytes) -> str:
-    return "0x" + octets.hex()

@@ -379,6 +379,16 @@ def sided_root(leaf: dict[str, Any]) -> bytes:
     return digest
 
 
+def fits(index: int, leaf: dict[str, Any]) -> bool:
+    """Whether a path can be that of number `index`: its low bits, then one left for each bit."""
+    sides = [side for side, _ in leaf["path"]]
+    for level in range(len(sides) + 1):
+        low = ["left" if index >> bit & 1 else "right" for bit in range(level)]
+        if sides == low + ["left"] * (index >> level).bit_count():
+            return True
+    return False
+
+
 def check_payment(proof: dict[str, Any], genesis_hash: bytes) -> list[Any] | None:
     """The receipt that a payment proof proves, or None; for a network without set changes."""
     genesis = octets(proof["genesis"])
@@ -394,10 +404,10 @@ def check_payment(proof: dict[str, Any], genesis_hash: bytes) -> list[Any] | Non
     receipt: list[Any] = msgpack.unpackb(octets(proof["receipt"]["leaf"]))
     if blake("claw.txid", octets(proof["body"])) != receipt[0]:
         return None
-    if len(proof["events"]) != receipt[7]:
+    if len(proof["events"]) != receipt[7] or not fits(proof["index"], proof["receipt"]):
         return None
-    for event in proof["events"]:
-        if sided_root(event) != header[12]:
+    for number, event in enumerate(proof["events"], receipt[6]):
+        if sided_root(event) != header[12] or not fits(number, event):
             return None
         if msgpack.unpackb(octets(event["leaf"]))[0] != proof["index"]:
             return None

@@ -15,7 +15,8 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import Malformed
 from clawpurse.ledger.transactions import Role, decode_transaction
 from clawpurse.wallet.builder import Slot, build_body, sign_body, transfer_action
-from clawpurse.wallet.proofs import HashedList, _in_list, check_payment_proof
+from clawpurse.wallet.proof_steps import leaf_in_list, place_fits
+from clawpurse.wallet.proofs import HashedList, check_payment_proof
 from clawpurse.wallet.receipts import payment_document, verify_payment
 from tests.wallet.smallchain import REGISTRY, START_MS, Made, SmallChain
 
@@ -150,10 +151,34 @@ def test_events_of_another_payment_are_refused(chain: SmallChain, made: Made) ->
     for events, step in (
         ([], "events"),
         ([*first["events"], *second["events"]], "events"),
-        (second["events"], "index"),
+        (second["events"], "events"),
     ):
         forged = {**first, "events": events}
         assert verify_payment(forged, chain.genesis.hash, REGISTRY).step == step
+
+
+def test_a_held_payment_is_not_shown_as_paid_by_events_of_its_neighbour(
+    chain: SmallChain, made: Made
+) -> None:
+    """Receipt of one, events and index of another: a held payment would look like a paid one."""
+    for mine in range(5):
+        for other in range(5):
+            theirs = made.proof(other)
+            forged = {**made.proof(mine), "events": theirs["events"], "index": theirs["index"]}
+            verdict = verify_payment(forged, chain.genesis.hash, REGISTRY)
+            assert verdict.valid == (mine == other), (mine, other, verdict)
+
+
+@pytest.mark.parametrize("size", [*range(1, 34), 63, 64, 65])
+def test_a_path_fits_its_place_and_never_a_later_one(size: int) -> None:
+    """Receipts then pin other events to earlier transactions, events pin them to later ones."""
+    leaves = [b"%d" % number for number in range(size)]
+    root, hashed = crypto.list_root(leaves), HashedList.of(leaves)
+    for index in range(size):
+        _, sides = leaf_in_list(hashed.leaf(index), "x", 10, root)
+        fitting = [place for place in range(size) if place_fits(place, sides)]
+        assert fitting[-1] == index
+        assert fitting == [index] or size & (size - 1)
 
 
 def test_one_event_does_not_stand_for_two(chain: SmallChain) -> None:
@@ -182,11 +207,11 @@ def test_paths_lead_to_the_root_from_every_place(size: int, data: st.DataObject)
     leaves = [b"%d" % number for number in range(size)]
     index = data.draw(st.integers(0, size - 1))
     root = crypto.list_root(leaves)
-    leaf, sides = _in_list(HashedList.of(leaves).leaf(index), "x", 10, root)
+    leaf, sides = leaf_in_list(HashedList.of(leaves).leaf(index), "x", 10, root)
     assert leaf == leaves[index]
     before = index - 1
     if before >= 0:
-        _, other = _in_list(HashedList.of(leaves).leaf(before), "x", 10, root)
+        _, other = leaf_in_list(HashedList.of(leaves).leaf(before), "x", 10, root)
         assert other[::-1] < sides[::-1]
 
 
