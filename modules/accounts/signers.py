@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from clawpurse.ledger import codec
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code
 from clawpurse.ledger.kernel.entitlements import SIGNERS_MAX, WEIGHT_MAX, Signers, signers_key
+from clawpurse.ledger.kernel.records import Account, account_key, own_record, subject_key
 from clawpurse.ledger.module_api import (
     KERNEL,
     ActionType,
@@ -207,25 +209,37 @@ def unlist(context: Context, account: bytes, signers: Signers | None) -> None:
 
 # -- counting
 
+# What counts of an account: the key that signs for it now, if one does, and its subject.
+Standing = Callable[[bytes], tuple[bytes | None, bytes]]
 
-def weight_of(context: Context, signers: Signers, approvals: Sequence[bytes]) -> int:
-    """Return what the approvals of accounts weigh: as signatures do (kernel, `weight_of_keys`).
 
-    Only members count that have a key of their own now; each key and each subject once.
+def counted(signers: Signers, approvals: Sequence[bytes], standing: Standing) -> list[bytes]:
+    """Return whose approvals count: as signatures do (kernel, `weight_of_keys`).
+
+    Members only, who have a key of their own now; each key and each subject once.
     """
-    weight = 0
+    found: list[bytes] = []
     keys: list[bytes] = []
     subjects: list[bytes] = []
-    for member, share in signers.members:
-        if member not in approvals or context.entitlements.signers(member) is not None:
+    for member, _ in signers.members:
+        if member not in approvals:
             continue
-        key, subject = context.key_of(member), context.subject_of(member)
-        if key is None or key in keys or subject in subjects:
+        key, subject = standing(member)
+        if key is None or key in keys:
             continue
         keys.append(key)
-        subjects.append(subject)
-        weight += share
-    return weight
+        if subject not in subjects:
+            subjects.append(subject)
+            found.append(member)
+    return found
+
+
+def weight_of(context: Context, signers: Signers, approvals: Sequence[bytes]) -> int:
+    """Return what the approvals of accounts weigh now."""
+    accounts = counted(
+        signers, approvals, lambda one: (context.key_of(one), context.subject_of(one))
+    )
+    return sum(signers.weight_of(one) for one in accounts)
 
 
 # -- queries
@@ -235,6 +249,19 @@ def get_signers(reader: StateReader, account: bytes) -> Signers | None:
     """Return who signs in place of an account's key, None if its key does."""
     data = reader.get(KERNEL, signers_key(account))
     return None if data is None else Signers.unpack(data)
+
+
+def get_standing(reader: StateReader, account: bytes) -> tuple[bytes | None, bytes]:
+    """Return the key that signs for an account, and its subject, as `counted` asks for them."""
+    data = reader.get(KERNEL, account_key(account))
+    said = reader.get(KERNEL, subject_key(account))
+    key = None if data is None else Account.unpack(data).key
+    return key, account if said is None else codec.digest(own_record(said, 2)[1], "subject")
+
+
+def get_counted(reader: StateReader, signers: Signers, approvals: Sequence[bytes]) -> list[bytes]:
+    """Return whose approvals count now."""
+    return counted(signers, approvals, lambda account: get_standing(reader, account))
 
 
 def signers_match(reader: StateReader) -> str | None:
@@ -277,5 +304,5 @@ RULES: Final[Mapping[str, Rule]] = {
 EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "accounts.signersSet": ("threshold", "policy"),
 }
-QUERIES: Final[Mapping[str, Query]] = {"signers": get_signers}
+QUERIES: Final[Mapping[str, Query]] = {"signers": get_signers, "counted": get_counted}
 INVARIANTS: Final[tuple[Callable[[StateReader], str | None], ...]] = (signers_match,)

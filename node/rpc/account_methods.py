@@ -10,14 +10,14 @@ from pydantic import Field
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import NotFound
 from clawpurse.ledger.kernel.books import Books
+from clawpurse.ledger.kernel.records import ACCOUNT_DEPOSIT_AUTH, account_key
 from clawpurse.ledger.kernel.records import Account as AccountRecord
-from clawpurse.ledger.kernel.records import account_key
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import Overlay, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.store.index import account_history
 from clawpurse.ledger.transactions import LANE_COUNT
-from clawpurse.modules.assets.chain import list_assets
+from clawpurse.modules.assets.records import list_assets
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.rpc.finals import final_transaction
@@ -80,8 +80,8 @@ class AccountMethods:
                 errors=(NOT_FOUND, PRUNED),
                 result=dict[str, Any],
                 result_description=(
-                    "account key|null lanes[{lane nextSequence}] quota idempotencyKeys "
-                    "scheduled height"
+                    "account key|null multisig depositAuth lanes[{lane nextSequence}] quota "
+                    "idempotencyKeys scheduled height"
                 ),
             ),
             Method(
@@ -131,6 +131,8 @@ class AccountMethods:
         return {
             "account": account_text(params.account),
             "key": None if record.key is None else hex_of(record.key),
+            "multisig": record.policy is not None,
+            "depositAuth": bool(record.flags & ACCOUNT_DEPOSIT_AUTH),
             "lanes": lanes,
             "quota": {
                 "window": record.quota_window,

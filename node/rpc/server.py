@@ -26,8 +26,12 @@ from clawpurse.node.rpc.explain_methods import ExplainMethods
 from clawpurse.node.rpc.governance_methods import GovernanceMethods
 from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
+from clawpurse.node.rpc.object_methods import ObjectMethods
+from clawpurse.node.rpc.payment_methods import PaymentMethods
 from clawpurse.node.rpc.role_methods import RoleMethods
 from clawpurse.node.rpc.services import Services
+from clawpurse.node.rpc.session_methods import SessionMethods
+from clawpurse.node.rpc.signer_methods import SignerMethods
 from clawpurse.node.rpc.streams import topics
 from clawpurse.node.rpc.transaction_methods import TransactionMethods
 
@@ -49,8 +53,12 @@ def node_methods(services: Services) -> list[Method]:
         *transactions.methods(),
         *DraftMethods(services, transactions).methods(),
         *AccountMethods(services).methods(),
+        *SignerMethods(services).methods(),
+        *ObjectMethods(services).methods(),
         *AssetMethods(services).methods(),
         *RoleMethods(services).methods(),
+        *SessionMethods(services).methods(),
+        *PaymentMethods(services).methods(),
         *GovernanceMethods(services).methods(),
         *MempoolMethods(services).methods(),
         *ConsensusMethods(services).methods(),

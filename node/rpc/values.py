@@ -198,14 +198,14 @@ def body_json(body: Body, registry: Registry) -> dict[str, Any]:
         "heightMax": body.height_max,
         "fee": str(body.fee),
         "payer": None if body.payer is None else account_text(body.payer),
-        "actions": [_action_json(action.name, action.fields, registry) for action in body.actions],
+        "actions": [action_json(action.name, action.fields, registry) for action in body.actions],
         "memo": hex_of(body.memo),
-        "memoText": _memo_text(body.memo),
+        "memoText": memo_text(body.memo),
         "idempotencyKey": None if body.idempotency_key is None else hex_of(body.idempotency_key),
     }
 
 
-def _memo_text(memo: bytes) -> str | None:
+def memo_text(memo: bytes) -> str | None:
     """Return the memo as text if it is printable UTF-8; pages and terminals show only that."""
     try:
         text = memo.decode("utf-8")
@@ -214,7 +214,8 @@ def _memo_text(memo: bytes) -> str | None:
     return text if text.isprintable() else None
 
 
-def _action_json(name: str, fields: list[Wire], registry: Registry) -> dict[str, Any]:
+def action_json(name: str, fields: list[Wire], registry: Registry) -> dict[str, Any]:
+    """Return an action with its fields by name; as it stands where nobody knows its name."""
     action = registry.actions.get(name)
     if action is None:
         return {"name": name, "fields": None, "raw": [_plain(item) for item in fields]}
@@ -235,7 +236,7 @@ def _field_json(spec: ActionField, value: Any, registry: Registry) -> Any:
         case FieldType.TIME:
             return time_text(value)
         case FieldType.ACTIONS:
-            return [_action_json(action.name, action.fields, registry) for action in value]
+            return [action_json(action.name, action.fields, registry) for action in value]
         case FieldType.LIST if len(spec.items) == 1:
             return [_field_json(spec.items[0], item, registry) for item in value]
         case FieldType.LIST:

@@ -449,7 +449,9 @@ async def test_positions_mean_what_the_reference_says(
 ORDER = {
     "account_get": "account atHeight",
     "account_getBalances": "account atHeight",
+    "account_getObjects": "account module limit cursor",
     "account_getSequence": "account lane",
+    "account_getSigners": "account",
     "account_getTransactions": "account limit cursor newestFirst fromHeight toHeight",
     "asset_get": "asset",
     "asset_getSupply": "asset atHeight",
@@ -463,6 +465,8 @@ ORDER = {
     "governance_listProposals": "status limit cursor",
     "mempool_getBySender": "account",
     "mempool_getTransactions": "limit cursor",
+    "multisig_getProposal": "proposal",
+    "multisig_listProposals": "account limit cursor",
     "role_check": "account role atHeight",
     "role_getHistory": "account role limit cursor",
     "role_list": "role account limit cursor",
