@@ -190,6 +190,21 @@ def weight_of_keys(books: Books, signers: Signers, keys: set[bytes]) -> int | No
     return weight if known == len(keys) else None
 
 
+def keys_up_to(books: Books, signers: Signers) -> list[bytes]:
+    """Return keys of members, the weightiest first, that reach the threshold together; all keys
+    when no choice of them does.
+    """
+    keys: list[bytes] = []
+    for member, _ in sorted(signers.members, key=lambda one: (-one[1], one[0])):
+        record = books.account(member)
+        if record is None or record.key is None or record.key in keys:
+            continue
+        keys.append(record.key)
+        if (weight_of_keys(books, signers, set(keys)) or 0) >= signers.threshold:
+            break
+    return keys
+
+
 def _session_of(books: Books, account: bytes, entries: Sequence[WitnessEntry]) -> Session | None:
     if len(entries) != 1:
         return None

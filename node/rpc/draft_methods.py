@@ -11,10 +11,11 @@ from pydantic import Field
 from clawpurse.ledger import crypto
 from clawpurse.ledger.crypto import SIGNATURE_BYTES
 from clawpurse.ledger.errors import Code, Malformed, Refused
-from clawpurse.ledger.kernel.records import Account as AccountRecord
-from clawpurse.ledger.kernel.records import account_key
+from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.scene import BlockEnv
-from clawpurse.ledger.module_api import KERNEL, Words
+from clawpurse.ledger.kernel.witness import keys_up_to
+from clawpurse.ledger.module_api import Words
+from clawpurse.ledger.overlay import Overlay
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.transactions import (
     ATTEMPT_MAX,
@@ -61,6 +62,17 @@ class BytesParams(Params):
     tx: SignedTx = Field(description="Signed bytes, or the bytes of an unsigned body")
 
 
+class SimulateParams(BytesParams):
+    """Parameters of tx_simulate."""
+
+    signer: Hash | None = Field(
+        None, description="Unsigned body: the session key that would sign for its sender"
+    )
+    sponsored: bool = Field(
+        False, description="Unsigned body: its payer would not sign, but sponsors the sender"
+    )
+
+
 class CancelParams(Params):
     """Parameters of tx_cancel."""
 
@@ -81,13 +93,14 @@ class DraftMethods:
                 "tx_simulate",
                 "The receipt that a transaction or unsigned body would get now",
                 self.simulate,
-                BytesParams,
+                SimulateParams,
                 errors=REFUSALS,
                 cost=50,
                 takes_transaction=True,
                 description=(
                     "After what waits in the pool before it. An unsigned body is judged as if "
-                    "everybody whose signature it needs had signed it."
+                    "everybody whose signature it needs had signed it: the sender's own key, or "
+                    "the session key signer; the payer, unless it is sponsored."
                 ),
                 result=dict[str, Any],
                 result_description=(
@@ -173,9 +186,9 @@ class DraftMethods:
 
     # -- simulating
 
-    async def simulate(self, params: BytesParams, _context: Context) -> Json:
+    async def simulate(self, params: SimulateParams, _context: Context) -> Json:
         """tx_simulate."""
-        prepared = await self._prepared(params.tx)
+        prepared = await self._prepared(params)
         services, chain = self._services, self._services.chain
         # From here to the result nothing waits: the state must not move meanwhile.
         now_ms = max(services.clock.now_ms(), chain.tip.time_ms + 1)
@@ -224,10 +237,12 @@ class DraftMethods:
         followed = transaction._replace(body=body._replace(sequence=following))
         return prepared._replace(transaction=followed)
 
-    async def _prepared(self, data: bytes) -> Prepared:
+    async def _prepared(self, params: SimulateParams) -> Prepared:
         """Prepare signed bytes, or an unsigned body as if all had signed whom it needs."""
-        registry = self._services.chain.registry
+        registry, data = self._services.chain.registry, params.tx
         if _maybe_signed(data) is not None:
+            if params.signer is not None or params.sponsored:
+                raise Malformed("signer", "or sponsored stands beside what is signed already")
             prepared = prepare(data, registry)
             for key, message, signature in prepared.transaction.signatures:
                 if not crypto.verify(key, message, signature):
@@ -235,9 +250,9 @@ class DraftMethods:
                 await trio.lowlevel.checkpoint()
             return prepared
         body = decode_body(data)
-        entries = [self._as_if_signed(Role.SENDER, body.sender)]
-        if body.payer is not None:
-            entries.append(self._as_if_signed(Role.PAYER, body.payer))
+        entries = self._as_if_signed(Role.SENDER, body.sender, params.signer)
+        if body.payer is not None and not params.sponsored:
+            entries += self._as_if_signed(Role.PAYER, body.payer)
         approvals: list[tuple[bytes, bytes]] = []
         for raw in body.actions:
             action, values = registry.read_action(raw)
@@ -249,10 +264,19 @@ class DraftMethods:
         )
         return prepare(encode_transaction(data, entries), registry)
 
-    def _as_if_signed(self, role: Role, account: bytes) -> WitnessEntry:
-        data = self._services.chain.reader.get(KERNEL, account_key(account))
-        key = None if data is None else AccountRecord.unpack(data).key
-        return WitnessEntry(role, account, key or account, bytes(SIGNATURE_BYTES))
+    def _as_if_signed(
+        self, role: Role, account: bytes, session: bytes | None = None
+    ) -> list[WitnessEntry]:
+        """Return entries by a session key, else by the account's key or enough of its signers."""
+        books = Books(Overlay(self._services.chain.reader))
+        record, signers = books.account(account), books.entitlements.signers(account)
+        if session is not None:
+            keys = [session]
+        elif signers is not None:
+            keys = keys_up_to(books, signers)
+        else:
+            keys = [account if record is None or record.key is None else record.key]
+        return [WitnessEntry(role, account, key, bytes(SIGNATURE_BYTES)) for key in sorted(keys)]
 
 
 def _maybe_signed(data: bytes) -> Transaction | None:
