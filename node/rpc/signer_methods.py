@@ -64,7 +64,7 @@ class SignerMethods:
         return [
             Method(
                 "account_getSigners",
-                "Who signs for an account: its key, or signers up to a threshold; and its session keys",
+                "Who signs for an account: its key or signers with weights, and its session keys",
                 self.signers,
                 SignersParams,
                 errors=(NOT_FOUND,),
