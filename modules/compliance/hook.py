@@ -71,7 +71,7 @@ def sight_of(context: Context) -> Sight:
         context.get,
         context.subject_of,
         context.has_role,
-        (lambda account: context.query("risk.score", account))
+        (lambda account: context.query("risk.score", account, context.time_ms))
         if context.answers("risk.score")
         else _no_score,
         context.time_ms,
