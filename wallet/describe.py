@@ -13,7 +13,7 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Malformed, Refused
-from clawpurse.ledger.module_api import Registry, Words
+from clawpurse.ledger.module_api import FieldType, Registry, Words
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import Body, RawAction, Role, Transaction, signing_hash
@@ -103,12 +103,24 @@ def describe_transaction(transaction: Transaction, registry: Registry, words: Wo
 
 
 def action_words(action: RawAction, registry: Registry, words: Words) -> str | None:
-    """Return what an action does in a sentence, None when this software does not know it."""
+    """Return what an action does in a sentence, None when this software does not know it.
+
+    Actions within it are said too, so that nobody proposes what they did not read.
+    """
     try:
         kind, values = registry.read_action(action)
     except (Malformed, Refused):
         return None
-    return kind.words(kind.named(values), words)
+    said = kind.words(kind.named(values), words)
+    for spec, value in zip(kind.fields, values, strict=True):
+        if spec.type is FieldType.ACTIONS:
+            said = " ".join([said, *(_inner_words(one, registry, words) for one in value)])
+    return said
+
+
+def _inner_words(action: RawAction, registry: Registry, words: Words) -> str:
+    known = action_words(action, registry, words)
+    return f"NOT UNDERSTOOD, do not sign: {printable(action.name)}." if known is None else known
 
 
 def printable(text: str) -> str:

@@ -10,6 +10,7 @@ from clawpurse.ledger.transactions import Body, RawAction, Role, encode_transact
 from clawpurse.ledger.transactions import decode_transaction as decode
 from clawpurse.wallet.builder import Slot, build_body, sign_body, transfer_action
 from clawpurse.wallet.describe import (
+    action_words,
     describe_body,
     describe_transaction,
     printable,
@@ -109,3 +110,15 @@ def test_nothing_unprintable_reaches_the_terminal(text: str) -> None:
 def test_any_memo_on_the_ledger_can_be_shown(memo: bytes) -> None:
     lines = describe_body(body_of()._replace(memo=memo), REGISTRY, WORDS)
     assert all(line.text.isprintable() for line in lines)
+
+
+def test_what_is_proposed_is_said_action_by_action() -> None:
+    """Who proposes for an account must see what it would do, not only that it would."""
+    inner = [
+        ["assets.transfer", transfer_action("CLAW", CHAIN.bob.account, 1250).fields],
+        ["assets.unheard", []],
+    ]
+    action = RawAction("accounts.propose", [b"\x07" * 32, 0, inner, b""])
+    said = action_words(action, REGISTRY, words_for({"CLAW": 2}))
+    assert said is not None and "12.50 CLAW" in said
+    assert said.endswith("NOT UNDERSTOOD, do not sign: assets.unheard.")
