@@ -10,8 +10,8 @@ from clawpurse.ledger.errors import Bug, Malformed, NotFound
 from clawpurse.ledger.kernel.records import supply_key, unpack_supply
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import StateReader
-from clawpurse.modules.assets.chain import Asset as AssetRecord
-from clawpurse.modules.assets.chain import get_asset, list_assets
+from clawpurse.modules.assets.records import Asset as AssetRecord
+from clawpurse.modules.assets.records import get_asset, list_assets
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.rpc.past import AtHeight, state_after

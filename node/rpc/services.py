@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.errors import NotFound
-from clawpurse.modules.assets.chain import get_asset
+from clawpurse.modules.assets.records import get_asset
 from clawpurse.modules.kit.web.errors import SYNCING, RpcError
 from clawpurse.node.care import BEHIND_MAX
 from clawpurse.node.chain import Chain
