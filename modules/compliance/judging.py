@@ -158,30 +158,52 @@ class Facts:
             found = self._counted[key] = Slots.unpack(self._sight.get(key))
         return key, found
 
-    def level(self, account: bytes, topic: str) -> int | None:
-        """Return the level of a topic that an account is attested, None for none."""
-        place = (account, topic)
-        if place not in self._known:
-            found: tuple[Attestation, ...] | None = self._known.get(account)
-            if found is None:
-                found = self._known[account] = attestations_at(self._sight.get, account)
-            self._known[place] = level_in(self._sight.get, found, topic, self._sight.time_ms)
-        return self._known[place]  # type: ignore[no-any-return]
+    def level(self, account: bytes, topic: str) -> int:
+        """Return the level of a topic that an account is attested, -1 for none."""
+        get = self._sight.get
+        found: tuple[Attestation, ...] | None = self._known.get(account)
+        if found is None:
+            found = self._known[account] = attestations_at(get, account)
+        highest = level_in(get, found, topic, self._sight.time_ms)
+        return -1 if highest is None else highest
 
-    def in_list(self, account: bytes, name: str) -> bool:
-        """Tell whether an account or its subject is in a list."""
-        place = ("list", account, name)
-        if place not in self._known:
-            subject = self.subject(account)
-            self._known[place] = listed(self._sight.get, name, account, subject)
-        return self._known[place]  # type: ignore[no-any-return]
+    def in_list(self, account: bytes, name: str) -> int:
+        """Return 1 for an account that is in a list, or whose subject is; else 0."""
+        return int(listed(self._sight.get, name, account, self.subject(account)))
 
-    def score(self, account: bytes) -> int | None:
-        """Return the score of risk of an account, None for none."""
-        place = ("risk", account)
-        if place not in self._known:
-            self._known[place] = self._sight.score(account)
-        return self._known[place]  # type: ignore[no-any-return]
+    def score(self, account: bytes, _name: str) -> int:
+        """Return the score of risk of an account, -1 for none."""
+        found = self._sight.score(account)
+        return -1 if found is None else found
+
+    def _span(
+        self, side: int, name: str, ask: Callable[[bytes, str], int], what: str
+    ) -> tuple[int, int]:
+        """Return the lowest and highest answer among whom a side means; asked once."""
+        place = (side, what, name)
+        span: tuple[int, int] | None = self._known.get(place)
+        if span is None:
+            movement = self._movement
+            if side == Side.SOURCE:
+                low = high = ask(movement.source, name)
+            elif side == Side.TARGET:
+                low = high = ask(movement.target, name)
+            else:
+                low, high = sorted((ask(movement.source, name), ask(movement.target, name)))
+            span = self._known[place] = low, high
+        return span
+
+    def _at_least(
+        self, side: int, name: str, ask: Callable[[bytes, str], int], what: str, least: int
+    ) -> bool:
+        low, high = self._span(side, name, ask, what)
+        return (high if side == Side.EITHER else low) >= least
+
+    def _below(
+        self, side: int, name: str, ask: Callable[[bytes, str], int], what: str, least: int
+    ) -> bool:
+        low, high = self._span(side, name, ask, what)
+        return (low if side == Side.EITHER else high) < least
 
     def approvers(self, role: str) -> int:
         """Return how many people with a role approved, who are not the initiator."""
@@ -203,21 +225,11 @@ class Facts:
 
     # -- conditions
 
-    def _of(self, side: int, ask: Callable[[bytes], bool]) -> bool:
-        source, target = self._movement.source, self._movement.target
-        if side == Side.SOURCE:
-            return ask(source)
-        if side == Side.TARGET:
-            return ask(target)
-        if side == Side.EITHER:
-            return ask(source) or ask(target)
-        return ask(source) and ask(target)
-
     def _attested(self, side: int, topic: str, least: int, _window: int) -> bool:
-        return self._of(side, lambda one: _at_least(self.level(one, topic), least))
+        return self._at_least(side, topic, self.level, "level", least)
 
     def _not_attested(self, side: int, topic: str, least: int, _window: int) -> bool:
-        return self._of(side, lambda one: not _at_least(self.level(one, topic), least))
+        return self._below(side, topic, self.level, "level", least)
 
     def _amount_at_least(self, _side: int, _name: str, limit: int, _window: int) -> bool:
         return self._movement.amount >= limit
@@ -235,10 +247,10 @@ class Facts:
         return slots.at(self._sight.time_ms, window_ms)[1] + 1 >= limit
 
     def _listed(self, side: int, name: str, _limit: int, _window: int) -> bool:
-        return self._of(side, lambda one: self.in_list(one, name))
+        return self._at_least(side, name, self.in_list, "list", 1)
 
     def _not_listed(self, side: int, name: str, _limit: int, _window: int) -> bool:
-        return self._of(side, lambda one: not self.in_list(one, name))
+        return self._below(side, name, self.in_list, "list", 1)
 
     def _new_counterparty(self, _side: int, _name: str, _limit: int, _window: int) -> bool:
         return self.is_new()
@@ -249,11 +261,11 @@ class Facts:
     def _no_travel_hash(self, _side: int, _name: str, _limit: int, _window: int) -> bool:
         return self._movement.travel_hash is None
 
-    def _risk_at_least(self, side: int, _name: str, limit: int, _window: int) -> bool:
-        return self._of(side, lambda one: _at_least(self.score(one), limit))
+    def _risk_at_least(self, side: int, name: str, limit: int, _window: int) -> bool:
+        return self._at_least(side, name, self.score, "risk", limit)
 
-    def _risk_missing(self, side: int, _name: str, _limit: int, _window: int) -> bool:
-        return self._of(side, lambda one: self.score(one) is None)
+    def _risk_missing(self, side: int, name: str, _limit: int, _window: int) -> bool:
+        return self._below(side, name, self.score, "risk", 0)
 
     def _purpose(self, _side: int, name: str, _limit: int, _window: int) -> bool:
         return self._movement.purpose == name
@@ -262,10 +274,6 @@ class Facts:
 def pair_key(source: bytes, target: bytes) -> bytes:
     """Return the key that is there while it is remembered that one account paid another."""
     return b"w" + source + target
-
-
-def _at_least(value: int | None, least: int) -> bool:
-    return value is not None and value >= least
 
 
 def _never(_side: int, _name: str, _limit: int, _window: int) -> bool:

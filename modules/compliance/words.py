@@ -76,9 +76,11 @@ def verdict_words(rule: Sequence[Any]) -> str:
         case VerdictKind.DENY:
             return f"refuse it: {code}"
         case VerdictKind.HOLD:
-            role = "officers" if officers == OFFICER_ROLE else f"holders of the role {officers}"
+            holders = "holder" if needed == 1 else "holders"
+            who = f"{needed} {holders} of the role {officers}"
+            if officers == OFFICER_ROLE:
+                who = f"{needed} of the officers"
             end = "pay it" if release else "return it"
-            who = f"{needed} of the {role}" if officers == OFFICER_ROLE else f"{needed} {role}"
             return f"hold it for {who} to decide, and {end} after {for_ms(expires_ms)} without them"
 
 
