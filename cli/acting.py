@@ -6,7 +6,7 @@ the fee: a key of this home, or an authority's own account; approvers sign besid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,7 +18,8 @@ from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session
 from clawpurse.cli.who import account_named, own_key
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.errors import Code, OperatorError, Refused
+from clawpurse.ledger.errors import Code, NotFound, OperatorError, Refused
+from clawpurse.ledger.module_api import FieldType
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.transactions import Body, RawAction, Role, Transaction
 from clawpurse.modules.kit.web.errors import RpcError, Unreachable
@@ -100,7 +101,8 @@ async def perform(
     body = await work.body(chain, sender, fee)
     await work.simulate(body)
     decimals = (await node.asset(NATIVE_ASSET)).decimals
-    _show(session, deed, sender, amount_text(fee, decimals, NATIVE_ASSET))
+    shown = {NATIVE_ASSET: decimals, **await work.decimals()}
+    _show(session, deed, sender, amount_text(fee, decimals, NATIVE_ASSET), shown)
     _confirm(session, deed, terms, chain.chain_id)
     key = sender.key
     if key is None:
@@ -168,6 +170,22 @@ class _Acting:
             idempotency_key=self._idempotency_key,
         )
 
+    async def decimals(self) -> dict[str, int]:
+        """Return the decimals of the assets that the actions name, for sentences."""
+        named: set[str] = set()
+        for action in self._deed.actions:
+            declared, values = self._registry.read_action(action)
+            for spec, value in zip(declared.fields, values, strict=True):
+                if spec.type is FieldType.ASSET and value is not None:
+                    named.add(value)
+        found: dict[str, int] = {}
+        for asset in sorted(named):
+            try:
+                found[asset] = (await self._node.asset(asset)).decimals
+            except NotFound:
+                continue  # The deed itself creates it.
+        return found
+
     async def simulate(self, body: Body) -> None:
         """Ask the ledger's rules before a person is asked. Raises `Rejected`."""
         outcome = await self._node.simulate(body.pack())
@@ -234,9 +252,11 @@ class _Acting:
         return document
 
 
-def _show(session: Session, deed: Deed, sender: _Sender, fee: str) -> None:
+def _show(
+    session: Session, deed: Deed, sender: _Sender, fee: str, decimals: Mapping[str, int]
+) -> None:
     """Say what will happen, before the question."""
-    registry, words = build_registry(), words_for({})
+    registry, words = build_registry(), words_for(decimals)
     for action in deed.actions:
         session.out.note(f"  {action_words(action, registry, words)}")
     session.out.note(f"  Fee {fee}, paid by {sender.name}.")

@@ -30,6 +30,11 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "history": Entry("cmd_wallet", "history", "what an account did (wallet history)"),
         "receive": Entry("cmd_wallet", "receive", "your address, also as a picture"),
         "address": Entry("cmd_wallet", "address", "the address of a key"),
+        "pay": Entry("cmd_pay", "pay", "pay with particulars: reference, approvers, refunds"),
+        "refund": Entry("cmd_pay", "refund", "give back of a payment that you got"),
+        "escrow": Entry("cmd_escrow", "escrow", "money until a time, a secret or an arbiter"),
+        "hold": Entry("cmd_hold", "hold", "money that waits for officers, or for its payee"),
+        "schedule": Entry("cmd_schedule", "schedule", "payments at a time to come"),
         "tx": Entry("cmd_tx", "tx", "transactions: wait, verify, decode, submit"),
     },
     "Keys": {
