@@ -23,6 +23,7 @@ wallet = Group(
     examples=(
         "clawpurse wallet send bob 12.5 --asset CLAW --from alice",
         "clawpurse wallet send bob 12.5 --from alice --passphrase-file F --yes --json",
+        "clawpurse wallet send bob 12.5 --from agent --for alice",
     ),
 )
 @click.argument("to")
@@ -31,7 +32,9 @@ wallet = Group(
 @option("--from", "from_", metavar="NAME", help="The key that pays (default: your only one).")
 @option("--memo", default="", help="A note that everybody can read, for ever.")
 @option("--fee", metavar="AMOUNT", help="More than the least fee, in CLAW.")
-@option("--lane", type=click.IntRange(0, 63), default=0, help="Which of your parallel sequences.")
+@option("--for", "owner", metavar="ACCOUNT", help="Pay for ACCOUNT, by a session key of it.")
+@option("--payer", metavar="ACCOUNT", help="Who pays the fee: a sponsor of yours.")
+@option("--lane", type=click.IntRange(0, 63), help="Which of your parallel sequences.")
 @option("--idempotency-key", metavar="HEX", help="Pays once, however often you send it.")
 @option(
     "--timeout", type=click.IntRange(1, 3600), default=10, help="Seconds to wait; then pending."
@@ -50,7 +53,9 @@ def send(
     from_: str | None,
     memo: str,
     fee: str | None,
-    lane: int,
+    owner: str | None,
+    payer: str | None,
+    lane: int | None,
     idempotency_key: str | None,
     timeout: int,
     passphrase_file: Path | None,
@@ -63,7 +68,7 @@ def send(
 
     work.send(
         session,
-        work.Wish(to, amount, asset, from_, memo, fee, lane, idempotency_key),
+        work.Wish(to, amount, asset, from_, memo, fee, lane, idempotency_key, owner, payer),
         timeout_s=timeout,
         passphrase_file=passphrase_file,
         yes=yes,

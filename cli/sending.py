@@ -18,6 +18,7 @@ from clawpurse.cli.failures import Pending, Rejected, UsageFault
 from clawpurse.cli.output import OK, WARNING
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
+from clawpurse.cli.standing import Standing, standing_of
 from clawpurse.cli.who import account_named, own_key, titled
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code, Malformed, NotFound, OperatorError, Refused
@@ -34,10 +35,11 @@ from clawpurse.wallet.amounts import amount_text, nearby_amounts, number_text, p
 from clawpurse.wallet.builder import (
     VALID_FOR_MS_DEFAULT,
     ChainTerms,
+    Signing,
     Slot,
     build_body,
     new_idempotency_key,
-    sign_body,
+    sign_body_for,
     transfer_action,
 )
 from clawpurse.wallet.client import Fate, NodeClient
@@ -63,15 +65,17 @@ class Wish(NamedTuple):
     sender: str | None
     memo: str
     fee: str | None
-    lane: int
+    lane: int | None
     idempotency_key: str | None
+    owner: str | None = None
+    sponsor: str | None = None
 
 
 class Quote(NamedTuple):
     """A payment that could be made now: everything that a person is shown, in minor units."""
 
     terms: ChainTerms
-    payer: KeyInfo
+    standing: Standing
     recipient: Named
     is_new: bool
     asset: str
@@ -122,7 +126,7 @@ def send(
             return document, time.monotonic() - began
 
     document, took_s = trio.run(run)
-    _tell(session, payer, document, took_s)
+    _tell(session, wish.owner or payer.name, document, took_s)
 
 
 class _Payment:
@@ -138,9 +142,13 @@ class _Payment:
     async def quote(self, payer: KeyInfo, recipient: Named, *, override: bool) -> Quote:
         """Work out what the payment would be. Raises `Rejected` or `UsageFault`."""
         terms = await self._terms()
+        wish = self._wish
+        standing = await standing_of(
+            self._session, self._node, payer, wish.owner, wish.sponsor, wish.lane
+        )
         asset, decimals = await self._asset()
         amount = _parse(self._wish.amount, decimals, asset)
-        balances = {one.asset: one for one in await self._node.balances(payer.account)}
+        balances = {one.asset: one for one in await self._node.balances(standing.account)}
         native = balances.get(NATIVE_ASSET)
         fee_decimals = (
             native.decimals
@@ -149,16 +157,17 @@ class _Payment:
         )
         fee = await self._fee(fee_decimals, override=override)
         have = balances[asset].amount if asset in balances else 0
-        need = amount + (fee if asset == NATIVE_ASSET else 0)
-        await self._require(payer, asset, decimals, have, need)
-        if asset != NATIVE_ASSET:
+        own_fee = fee if standing.sponsor is None else 0
+        need = amount + (own_fee if asset == NATIVE_ASSET else 0)
+        await self._require(standing, asset, decimals, have, need)
+        if asset != NATIVE_ASSET and own_fee:
             await self._require(
-                payer, NATIVE_ASSET, fee_decimals, native.amount if native else 0, fee
+                standing, NATIVE_ASSET, fee_decimals, native.amount if native else 0, own_fee
             )
         known = await self._node.account(recipient.account)
         return Quote(
             terms,
-            payer,
+            standing,
             recipient,
             known is None,
             asset,
@@ -207,7 +216,7 @@ class _Payment:
         return fee
 
     async def _require(
-        self, payer: KeyInfo, asset: str, decimals: int, have: int, need: int
+        self, standing: Standing, asset: str, decimals: int, have: int, need: int
     ) -> None:
         """Refuse when the payer has less than is needed."""
         if have >= need:
@@ -216,36 +225,41 @@ class _Payment:
         faucet = asset == NATIVE_ASSET and bool(status.get("testNetwork"))
         command = "clawpurse faucet" if faucet else "clawpurse wallet receive"
         raise Rejected(
-            f"{payer.name} has {amount_text(have, decimals, asset)}, "
+            f"{standing.title} has {amount_text(have, decimals, asset)}, "
             f"needs {number_text(need, decimals)}.",
             NOTHING,
-            f"{command} {payer.name}",
+            f"{command} {standing.title}",
             code=Code.INSUFFICIENT_FUNDS,
         )
 
     async def _body(self, quote: Quote) -> Body:
-        sequence = await self._node.next_sequence(quote.payer.account, self._wish.lane)
+        standing = quote.standing
+        sequence = await self._node.next_sequence(standing.account, standing.lane)
         return build_body(
             quote.terms,
             self._registry,
-            quote.payer.account,
-            Slot(self._wish.lane, sequence.sequence),
+            standing.account,
+            Slot(standing.lane, sequence.sequence),
             [transfer_action(quote.asset, quote.recipient.account, quote.amount)],
             valid_until_ms=self._session.now_ms() + VALID_FOR_MS_DEFAULT,
             fee=quote.fee,
+            payer=standing.sponsor,
             memo=self._wish.memo,
             idempotency_key=self._key,
         )
 
     async def simulate(self, quote: Quote) -> None:
         """Ask the ledger's rules before a person is asked. Raises `Rejected`."""
-        outcome = await self._node.simulate((await self._body(quote)).pack())
+        standing = quote.standing
+        outcome = await self._node.simulate(
+            (await self._body(quote)).pack(),
+            signer=standing.session_key,
+            sponsored=standing.sponsor is not None,
+        )
         if outcome.code != "ok":
             reason = outcome.reason or f"It would be refused ({outcome.code})."
             code = next((one for one in Code if one.label == outcome.code), Code.POLICY_REJECTED)
-            raise Rejected(
-                reason, NOTHING, "clawpurse wallet balance " + quote.payer.name, code=code
-            )
+            raise Rejected(reason, NOTHING, _look(quote.standing), code=code)
 
     async def perform(self, quote: Quote, signer: SigningKey, timeout_s: int) -> dict[str, Any]:
         """Sign, submit, wait; return the document of the final payment with its proof."""
@@ -257,7 +271,8 @@ class _Payment:
     async def _submit(self, quote: Quote, signer: SigningKey) -> Transaction:
         for attempt in range(1, TRIES_MAX + 1):
             body = await self._body(quote)
-            transaction = sign_body(body, [(Role.SENDER, signer)])
+            signing = Signing(Role.SENDER, quote.standing.account, signer)
+            transaction = sign_body_for(body, [signing])
             try:
                 await self._node.submit(transaction.raw)
             except RpcError as err:
@@ -276,7 +291,7 @@ class _Payment:
 
     async def _duplicate(self, quote: Quote, err: RpcError) -> OperatorError:
         """Tell what the first payment under this idempotency key became."""
-        first = await self._node.wait_by_key(quote.payer.account, self._key, 0)
+        first = await self._node.wait_by_key(quote.standing.account, self._key, 0)
         if not first.tx_id:
             return _refused(err)
         return Rejected(
@@ -368,16 +383,29 @@ def _show(session: Session, wish: Wish, quote: Quote, *, warn_new: bool) -> None
         to += f"   {WARNING} first payment to this account"
     amount = amount_text(quote.amount, quote.decimals, quote.asset)
     fee = number_text(quote.fee, quote.fee_decimals)
-    if quote.asset != NATIVE_ASSET:
+    standing = quote.standing
+    if quote.asset != NATIVE_ASSET or standing.sponsor is not None:
         fee += f" {NATIVE_ASSET}"
+    if standing.sponsor is not None:
+        fee += f" paid by {standing.sponsor_title}"
     left = number_text(quote.left, quote.decimals)
+    if standing.session_key is not None:
+        who = f"{standing.title} {account_text(standing.account)}"
+        out.note(f"  From        {who}, by session key, lane {standing.lane}")
     out.note(f"  To          {to}")
     out.note(f"  Amount      {amount}, fee {fee}, left {left}")
     if wish.memo:
         out.note(f"  Memo        {wish.memo}")
 
 
-def _tell(session: Session, payer: KeyInfo, document: dict[str, Any], took_s: float) -> None:
+def _look(standing: Standing) -> str:
+    """Return the command that shows what is left of whatever may have refused."""
+    if standing.session_key is not None:
+        return f"clawpurse session show {standing.title} 0x{standing.session_key.hex()}"
+    return f"clawpurse wallet balance {standing.title}"
+
+
+def _tell(session: Session, payer: str, document: dict[str, Any], took_s: float) -> None:
     """Save the receipt and say that it is paid, also when the receipt could not be saved."""
     place = None
     try:
@@ -393,4 +421,4 @@ def _tell(session: Session, payer: KeyInfo, document: dict[str, Any], took_s: fl
     out.line(f"  Tx       {out.style(document['txId'], 'bold')}")
     if place is not None:
         out.line(f"  Receipt  {shown(place)}")
-    out.note(f"Next: clawpurse wallet history {payer.name}")
+    out.note(f"Next: clawpurse wallet history {payer}")

@@ -290,9 +290,20 @@ class NodeClient:
                 raise NotFound(f"the asset {asset}") from err
             raise
 
-    async def simulate(self, data: bytes) -> Simulation:
-        """Return the receipt that signed bytes, or the bytes of an unsigned body, would get."""
-        answer = await self._ask("tx_simulate", {"tx": _hex(data)})
+    async def simulate(
+        self, data: bytes, *, signer: bytes | None = None, sponsored: bool = False
+    ) -> Simulation:
+        """Return the receipt that signed bytes, or the bytes of an unsigned body, would get.
+
+        A body is judged as if the session key `signer` signed it for its sender, and, if it is
+        `sponsored`, its payer did not sign.
+        """
+        params: dict[str, Any] = {"tx": _hex(data)}
+        if signer is not None:
+            params["signer"] = _hex(signer)
+        if sponsored:
+            params["sponsored"] = True
+        answer = await self._ask("tx_simulate", params)
         return Simulation(
             _text(answer, "code"),
             _optional_text(answer, "reason"),
