@@ -16,6 +16,7 @@ from clawpurse.cli import prompts
 from clawpurse.cli.failures import Pending, Rejected, UsageFault
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session
+from clawpurse.cli.standing import Standing, standing_of
 from clawpurse.cli.who import account_named, own_key
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code, NotFound, OperatorError, Refused
@@ -29,10 +30,11 @@ from clawpurse.wallet.amounts import amount_text
 from clawpurse.wallet.builder import (
     VALID_FOR_MS_DEFAULT,
     ChainTerms,
+    Signing,
     Slot,
     build_body,
     new_idempotency_key,
-    sign_body,
+    sign_body_for,
 )
 from clawpurse.wallet.client import NodeClient
 from clawpurse.wallet.describe import action_words, words_for
@@ -44,13 +46,17 @@ TRIES_MAX: Final = 3
 
 
 class Terms(NamedTuple):
-    """How a command was told to act: who pays, and what was confirmed beforehand."""
+    """How a command was told to act: who sends, for whom (`owner`) if not for itself, who pays the
+    fee (`sponsor`) if not the sender, and what was confirmed beforehand.
+    """
 
     sender: str | None
     passphrase_file: Path | None
     yes: bool
     understood: str | None
     timeout_s: int
+    owner: str | None = None
+    sponsor: str | None = None
 
 
 class Deed(NamedTuple):
@@ -62,11 +68,18 @@ class Deed(NamedTuple):
 
 
 class _Sender(NamedTuple):
-    """Who sends: a name for people, the account, and the key if it needs no passphrase."""
+    """Who sends: the key's name for people, in whose name it signs, the key if it needs no
+    passphrase.
+    """
 
     name: str
-    account: bytes
+    standing: Standing
     key: SigningKey | None
+
+    @property
+    def account(self) -> bytes:
+        """Whose transaction it is."""
+        return self.standing.account
 
 
 def authority_key(home: Path, members: Sequence[bytes]) -> SigningKey:
@@ -99,7 +112,7 @@ async def perform(
     answer = await node.call("chain_getParameters")
     fee = int(answer["parameters"]["fee_min"])
     body = await work.body(chain, sender, fee)
-    await work.simulate(body)
+    await work.simulate(body, sender.standing)
     decimals = (await node.asset(NATIVE_ASSET)).decimals
     shown = {NATIVE_ASSET: decimals, **await work.decimals()}
     _show(session, deed, sender, amount_text(fee, decimals, NATIVE_ASSET), shown)
@@ -129,7 +142,8 @@ class _Acting:
         if terms.sender is None:
             for key in (own,) if own is not None else self._deed.approvers:
                 if await self._node.account(key.public_key) is not None:
-                    return _Sender("the authority's own account", key.public_key, key)
+                    title = "the authority's own account"
+                    return _Sender(title, Standing(key.public_key, title, 0), key)
             if own is not None:
                 raise Rejected(
                     "That authority has no account of its own here.",
@@ -138,16 +152,20 @@ class _Acting:
                     code=Code.NOT_FOUND,
                 )
         name = terms.sender or own_key(self._session, "add --from ")
-        named = account_named(self._session, name, NOTHING)
+        account_named(self._session, name, NOTHING)  # Says what is wrong with a name that is none.
         info = self._session.keystore.show(name)
-        if await self._node.account(named.account) is None:
+        standing = await standing_of(
+            self._session, self._node, info, terms.owner, terms.sponsor, None
+        )
+        if await self._node.account(standing.account) is None:
+            where = account_text(standing.account)
             raise Rejected(
-                f"{name} has no account on this network yet.",
+                f"{standing.title} has no account on this network yet.",
                 NOTHING,
-                f"clawpurse faucet {name}, or pay something to {account_text(named.account)}",
+                f"clawpurse faucet {standing.title}, or pay something to {where}",
                 code=Code.NOT_FOUND,
             )
-        return _Sender(name, info.account, None)
+        return _Sender(name, standing, None)
 
     async def chain(self) -> ChainTerms:
         """Return which network it is for."""
@@ -158,15 +176,17 @@ class _Acting:
 
     async def body(self, chain: ChainTerms, sender: _Sender, fee: int) -> Body:
         """Return the unsigned body with the sender's next sequence."""
-        following = await self._node.next_sequence(sender.account)
+        lane = sender.standing.lane
+        following = await self._node.next_sequence(sender.account, lane)
         return build_body(
             chain,
             self._registry,
             sender.account,
-            Slot(0, following.sequence),
+            Slot(lane, following.sequence),
             list(self._deed.actions),
             valid_until_ms=self._session.now_ms() + VALID_FOR_MS_DEFAULT,
             fee=fee,
+            payer=sender.standing.sponsor,
             idempotency_key=self._idempotency_key,
         )
 
@@ -178,6 +198,9 @@ class _Acting:
             for spec, value in zip(declared.fields, values, strict=True):
                 if spec.type is FieldType.ASSET and value is not None:
                     named.add(value)
+                for place, part in enumerate(spec.items if len(spec.items) > 1 else ()):
+                    if part.type is FieldType.ASSET:
+                        named.update(record[place] for record in value or ())
         found: dict[str, int] = {}
         for asset in sorted(named):
             try:
@@ -186,9 +209,11 @@ class _Acting:
                 continue  # The deed itself creates it.
         return found
 
-    async def simulate(self, body: Body) -> None:
+    async def simulate(self, body: Body, standing: Standing) -> None:
         """Ask the ledger's rules before a person is asked. Raises `Rejected`."""
-        outcome = await self._node.simulate(body.pack())
+        outcome = await self._node.simulate(
+            body.pack(), signer=standing.session_key, sponsored=standing.sponsor is not None
+        )
         if outcome.code != "ok":
             code = next((one for one in Code if one.label == outcome.code), Code.POLICY_REJECTED)
             raise Rejected(outcome.reason or f"Refused ({outcome.code}).", NOTHING, code=code)
@@ -196,10 +221,10 @@ class _Acting:
     async def submit(self, chain: ChainTerms, sender: _Sender, fee: int) -> Transaction:
         """Sign and submit; the same wish under the next sequence if another took it."""
         assert sender.key is not None
-        signers = [(Role.SENDER, sender.key)]
-        signers += [(Role.APPROVER, key) for key in self._deed.approvers]
+        signings = [Signing(Role.SENDER, sender.account, sender.key)]
+        signings += [Signing(Role.APPROVER, key.account, key) for key in self._deed.approvers]
         for attempt in range(1, TRIES_MAX + 1):
-            transaction = sign_body(await self.body(chain, sender, fee), signers)
+            transaction = sign_body_for(await self.body(chain, sender, fee), signings)
             try:
                 await self._node.submit(transaction.raw)
             except RpcError as err:
@@ -259,7 +284,10 @@ def _show(
     registry, words = build_registry(), words_for(decimals)
     for action in deed.actions:
         session.out.note(f"  {action_words(action, registry, words)}")
-    session.out.note(f"  Fee {fee}, paid by {sender.name}.")
+    standing = sender.standing
+    if standing.session_key is not None:
+        session.out.note(f"  For {standing.title}, by the session key {sender.name}.")
+    session.out.note(f"  Fee {fee}, paid by {standing.fee_title}.")
 
 
 def _confirm(session: Session, deed: Deed, terms: Terms, chain_id: str) -> None:

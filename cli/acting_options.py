@@ -33,6 +33,10 @@ def acting_options(function: F) -> F:
     """Add who pays, how it is confirmed, and the node to talk to."""
     for parameter in (
         option("--from", "from_", metavar="NAME", help="The key that sends and pays."),
+        option(
+            "--for", "owner", metavar="ACCOUNT", help="Act for ACCOUNT, by a session key of it."
+        ),
+        option("--payer", metavar="ACCOUNT", help="Who pays the fee: a sponsor of yours."),
         PASSPHRASE_FILE,
         option("--yes", is_flag=True, envvar=[], help="Do not ask."),
         option(
@@ -59,4 +63,6 @@ def terms_of(options: dict[str, Any]) -> Terms:
         options.pop("yes"),
         options.pop("i_understand"),
         options.pop("timeout"),
+        options.pop("owner"),
+        options.pop("payer"),
     )
