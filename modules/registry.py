@@ -8,6 +8,7 @@ from __future__ import annotations
 from clawpurse.ledger.module_api import Registry
 from clawpurse.modules.accounts import chain as accounts
 from clawpurse.modules.assets import chain as assets
+from clawpurse.modules.compliance import chain as compliance
 from clawpurse.modules.governance import chain as governance
 from clawpurse.modules.payments import chain as payments
 from clawpurse.modules.roles import chain as roles
@@ -16,5 +17,12 @@ from clawpurse.modules.roles import chain as roles
 def build_registry() -> Registry:
     """Return the registry that every node of a network with these modules uses."""
     return Registry(
-        (accounts.MODULE, assets.MODULE, roles.MODULE, governance.MODULE, payments.MODULE)
+        (
+            accounts.MODULE,
+            assets.MODULE,
+            roles.MODULE,
+            governance.MODULE,
+            payments.MODULE,
+            compliance.MODULE,
+        )
     )

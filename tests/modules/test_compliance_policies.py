@@ -61,12 +61,9 @@ ONE, TWO, THREE, _ = OFFICERS
 NEVER = deny("never")
 
 
-def risk_module(scores: dict[bytes, int] | None = None) -> Module:
-    """A module `risk` that answers for some accounts."""
-    known = scores or {}
-    return Module(
-        "risk", 1, (), {}, queries={"score": lambda _reader, account, _time_ms: known.get(account)}
-    )
+def risk_module() -> Module:
+    """A module `risk` that knows no score."""
+    return Module("risk", 1, (), {}, queries={"score": lambda _state, _account, _time_ms: None})
 
 
 def of_compliance(chain: Desk) -> dict[Any, bytes]:
