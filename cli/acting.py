@@ -20,7 +20,6 @@ from clawpurse.cli.standing import Standing, standing_of
 from clawpurse.cli.who import account_named, own_key
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code, NotFound, OperatorError, Refused
-from clawpurse.ledger.module_api import FieldType
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.transactions import Body, RawAction, Role, Transaction
 from clawpurse.modules.kit.web.errors import RpcError, Unreachable
@@ -37,7 +36,7 @@ from clawpurse.wallet.builder import (
     sign_body_for,
 )
 from clawpurse.wallet.client import NodeClient
-from clawpurse.wallet.describe import action_words, words_for
+from clawpurse.wallet.describe import action_words, assets_named, words_for
 from clawpurse.wallet.keys import SigningKey
 
 NOTHING: Final = "Nothing was sent."
@@ -192,17 +191,8 @@ class _Acting:
 
     async def decimals(self) -> dict[str, int]:
         """Return the decimals of the assets that the actions name, for sentences."""
-        named: set[str] = set()
-        for action in self._deed.actions:
-            declared, values = self._registry.read_action(action)
-            for spec, value in zip(declared.fields, values, strict=True):
-                if spec.type is FieldType.ASSET and value is not None:
-                    named.add(value)
-                for place, part in enumerate(spec.items if len(spec.items) > 1 else ()):
-                    if part.type is FieldType.ASSET:
-                        named.update(record[place] for record in value or ())
         found: dict[str, int] = {}
-        for asset in sorted(named):
+        for asset in assets_named(self._deed.actions, self._registry):
             try:
                 found[asset] = (await self._node.asset(asset)).decimals
             except NotFound:

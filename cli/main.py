@@ -39,6 +39,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     },
     "Keys": {
         "keys": Entry("cmd_keys", "keys", "add, list, show, import, export, backup, …"),
+        "multisig": Entry("cmd_multisig", "multisig", "accounts for which several people sign"),
     },
     "Nodes": {
         "init": Entry("cmd_node", "init", "prepare the folder of a node"),

@@ -6,14 +6,14 @@ comes escaped, so that no control character redraws the terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Malformed, Refused
-from clawpurse.ledger.module_api import FieldType, Registry, Words
+from clawpurse.ledger.module_api import Field, FieldType, Registry, Words
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import Body, RawAction, Role, Transaction, signing_hash
@@ -121,6 +121,36 @@ def action_words(action: RawAction, registry: Registry, words: Words) -> str | N
 def _inner_words(action: RawAction, registry: Registry, words: Words) -> str:
     known = action_words(action, registry, words)
     return f"NOT UNDERSTOOD, do not sign: {printable(action.name)}." if known is None else known
+
+
+def assets_named(actions: Sequence[RawAction], registry: Registry) -> list[str]:
+    """Return the assets that actions name, ascending, for whose decimals a caller asks.
+
+    Actions within actions too; what this software does not know names none.
+    """
+    found: list[str] = []
+    for action in actions:
+        try:
+            kind, values = registry.read_action(action)
+        except (Malformed, Refused):
+            continue
+        for spec, value in zip(kind.fields, values, strict=True):
+            _collect(spec, value, registry, found)
+    return sorted({*found})
+
+
+def _collect(spec: Field, value: Any, registry: Registry, found: list[str]) -> None:
+    if value is None:
+        return
+    if spec.type is FieldType.ASSET:
+        found.append(value)
+    elif spec.type is FieldType.ACTIONS:
+        found.extend(assets_named(value, registry))
+    elif spec.type is FieldType.LIST:
+        for item in value:
+            parts = (item,) if len(spec.items) == 1 else item
+            for part, one in zip(spec.items, parts, strict=True):
+                _collect(part, one, registry, found)
 
 
 def printable(text: str) -> str:

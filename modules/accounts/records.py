@@ -43,6 +43,11 @@ def multisig_id(signers: Signers, salt: bytes) -> bytes:
     return account_hash_of(b"multisig " + codec.pack(wire))
 
 
+def proposal_id_of(contents: bytes) -> bytes:
+    """Return the id of the proposal with these contents, as they are kept."""
+    return proposal_hash_of(b"account" + contents)
+
+
 class Contents(NamedTuple):
     """What a proposal says; never changes. Its hash is the id, so nobody can show another one.
 
@@ -59,7 +64,7 @@ class Contents(NamedTuple):
     @property
     def id(self) -> bytes:
         """The proposal's 32-byte id."""
-        return proposal_hash_of(b"account" + self.pack())
+        return proposal_id_of(self.pack())
 
     def pack(self) -> bytes:
         """Return the record's bytes."""
