@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from clawpurse.modules.payments import escrows, pay, placed, schedules, votes
+from clawpurse.modules.payments import (
+    batches,
+    channels,
+    escrows,
+    invoices,
+    pay,
+    placed,
+    schedules,
+    votes,
+)
 
 ACTIONS: Final = (
     *pay.ACTIONS,
@@ -12,4 +21,7 @@ ACTIONS: Final = (
     *placed.ACTIONS,
     *votes.ACTIONS,
     *schedules.ACTIONS,
+    *batches.ACTIONS,
+    *invoices.ACTIONS,
+    *channels.ACTIONS,
 )

@@ -23,7 +23,17 @@ from clawpurse.ledger.module_api import (
 )
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.rules import Rule
-from clawpurse.modules.payments import common, escrows, pay, placed, schedules, votes
+from clawpurse.modules.payments import (
+    batches,
+    channels,
+    common,
+    escrows,
+    invoices,
+    pay,
+    placed,
+    schedules,
+    votes,
+)
 from clawpurse.modules.payments.records import TREE, known_holds, list_objects
 
 
@@ -56,7 +66,16 @@ class Part(Protocol):
 
 
 # The order is that of the page in docs/modules/; nothing in consensus depends on it.
-_PARTS: Final[tuple[Part, ...]] = (pay, escrows, placed, votes, schedules)
+_PARTS: Final[tuple[Part, ...]] = (
+    pay,
+    escrows,
+    placed,
+    votes,
+    schedules,
+    batches,
+    invoices,
+    channels,
+)
 _DUES: Final = {kind: handler for part in _PARTS for kind, handler in part.DUES.items()}
 _HOLD_ENDS: Final = tuple([handler for part in _PARTS for handler in part.HOLD_ENDS])
 
