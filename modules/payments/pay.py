@@ -55,7 +55,7 @@ from clawpurse.modules.payments.records import (
 # As long as a card scheme takes complaints, and a year's accounts are open.
 REFUND_DAYS_MAX: Final = 366
 # In one record, which is read and written by each refund: more are a subscription's business.
-REFUNDS_MAX: Final = 32
+REFUNDS_MAX: Final = 16
 # People who confirm one payment; what more want to sign is a batch or a multisignature policy.
 APPROVERS_MAX: Final = 8
 DUE_FORGET: Final = "payment"

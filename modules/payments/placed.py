@@ -60,7 +60,7 @@ from clawpurse.modules.payments.records import (
 )
 
 # Those who may release one hold: a desk, not a crowd. Each may be looked up at each vote.
-RELEASERS_MAX: Final = 16
+RELEASERS_MAX: Final = 8
 RULE: Final = "payments.hold"
 DUE_EXPIRE: Final = "hold"
 
@@ -162,11 +162,11 @@ def _capture_words(fields: Mapping[str, Any], _words: Words) -> str:
 PLACE: Final = ActionType(
     name="payments.placeHold",
     fields=_PLACE_FIELDS,
-    # As an escrow, and releasers who are looked up.
+    # As an escrow; each releaser is looked up, listed, and taken from the list at the end.
     cost=450,
     words=_place_words,
     parse=_read_place,
-    cost_of=lambda values: 10 * len(values[7]),
+    cost_of=lambda values: 60 * len(values[7]),
     session=True,
 )
 CAPTURE: Final = ActionType(
