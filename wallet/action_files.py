@@ -139,12 +139,14 @@ def _integer(value: Any, where: str) -> int:
 
 def _octets(value: Any, where: str) -> bytes:
     text = _text(value, where)
+    digits = text.removeprefix("0x")
     try:
-        if text.startswith("0x"):
-            return bytes.fromhex(text[2:])
-    except ValueError:
-        pass
-    raise Malformed(where, "is not 0x and pairs of hexadecimal digits")
+        octets = bytes.fromhex(digits)
+    except ValueError as err:
+        raise Malformed(where, "is not 0x and pairs of hexadecimal digits") from err
+    if digits == text:
+        raise Malformed(where, "does not begin with 0x")
+    return octets
 
 
 def _time_ms(value: Any, where: str) -> int:
