@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any, Final
 
 import trio
 from pydantic import Field
 
 from clawpurse.ledger import crypto
-from clawpurse.ledger.crypto import SIGNATURE_BYTES
 from clawpurse.ledger.errors import Code, Malformed, Refused
-from clawpurse.ledger.kernel.books import Books
-from clawpurse.ledger.kernel.scene import BlockEnv
-from clawpurse.ledger.kernel.witness import keys_up_to
 from clawpurse.ledger.module_api import Words
-from clawpurse.ledger.overlay import Overlay
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.transactions import (
     ATTEMPT_MAX,
     Body,
     RawAction,
-    Role,
     Transaction,
-    WitnessEntry,
     decode_body,
     decode_transaction,
-    encode_transaction,
 )
 from clawpurse.ledger.transition import Execution, Prepared, prepare
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.transaction_methods import REFUSALS, TransactionMethods
+from clawpurse.node.rpc.trial import as_if_signed, begin_trial, conclude, next_block
 from clawpurse.node.rpc.values import (
     Hash,
     SignedTx,
@@ -46,9 +38,8 @@ from clawpurse.node.rpc.values import (
 from clawpurse.wallet.describe import describe_body, words_for
 from clawpurse.wallet.receipts import event_json
 
-# Scheduled work, and pooled transactions of the sender, that a simulation performs before the one
-# that it is about: each some microseconds; what waits beyond it changes the answer rarely.
-DUE_BEFORE_MAX: Final = 64
+# Pooled transactions of the sender that a simulation performs before the one that it is about:
+# each some microseconds; what waits beyond it changes the answer rarely.
 POOLED_BEFORE_MAX: Final = 32
 # The first byte of a signed form (an array of two) and of a body (an array of fourteen).
 SIGNED_FORM: Final = b"\x92"
@@ -191,15 +182,8 @@ class DraftMethods:
         prepared = await self._prepared(params)
         services, chain = self._services, self._services.chain
         # From here to the result nothing waits: the state must not move meanwhile.
-        now_ms = max(services.clock.now_ms(), chain.tip.time_ms + 1)
-        env = BlockEnv(chain.height + 1, now_ms, chain.params)
-        execution = Execution(chain.reader, chain.registry, env)
-        for _ in islice(execution.begin_in_steps(), DUE_BEFORE_MAX):
-            pass
-        receipt = execution.apply(self._after_pooled(prepared, execution))
-        result = execution.finish()
-        last = receipt.first_event + receipt.event_count
-        events = result.events[receipt.first_event : last]
+        execution = begin_trial(services, next_block(services))
+        receipt, events = conclude(execution, self._after_pooled(prepared, execution))
         return {
             "txId": hex_of(receipt.tx_id),
             "code": code_label(receipt.code),
@@ -249,34 +233,13 @@ class DraftMethods:
                     raise Refused(Code.BAD_SIGNATURE, "a signature does not verify")
                 await trio.lowlevel.checkpoint()
             return prepared
-        body = decode_body(data)
-        entries = self._as_if_signed(Role.SENDER, body.sender, params.signer)
-        if body.payer is not None and not params.sponsored:
-            entries += self._as_if_signed(Role.PAYER, body.payer)
-        approvals: list[tuple[bytes, bytes]] = []
-        for raw in body.actions:
-            action, values = registry.read_action(raw)
-            if action.approvers is not None:
-                approvals.extend(action.approvers(values, body))
-        entries.extend(
-            WitnessEntry(Role.APPROVER, account, key, bytes(SIGNATURE_BYTES))
-            for account, key in sorted(set(approvals))
+        return as_if_signed(
+            self._services.chain.reader,
+            registry,
+            decode_body(data),
+            session=params.signer,
+            sponsored=params.sponsored,
         )
-        return prepare(encode_transaction(data, entries), registry)
-
-    def _as_if_signed(
-        self, role: Role, account: bytes, session: bytes | None = None
-    ) -> list[WitnessEntry]:
-        """Return entries by a session key, else by the account's key or enough of its signers."""
-        books = Books(Overlay(self._services.chain.reader))
-        record, signers = books.account(account), books.entitlements.signers(account)
-        if session is not None:
-            keys = [session]
-        elif signers is not None:
-            keys = keys_up_to(books, signers)
-        else:
-            keys = [account if record is None or record.key is None else record.key]
-        return [WitnessEntry(role, account, key, bytes(SIGNATURE_BYTES)) for key in sorted(keys)]
 
 
 def _maybe_signed(data: bytes) -> Transaction | None:
