@@ -7,10 +7,11 @@ lies about a payment fails here too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from clawpurse.ledger.address import account_from_text, account_text
-from clawpurse.ledger.errors import Code, Refused
+from clawpurse.ledger.errors import Code, NotFound, Refused
 from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.records import Account, account_key
 from clawpurse.ledger.module_api import KERNEL
@@ -22,7 +23,13 @@ from clawpurse.modules.kit.web.errors import (
     RpcError,
     Unreachable,
 )
-from tests.wallet.smallchain import Made, SmallChain
+from clawpurse.node.rpc.session_methods import (
+    SessionListParams,
+    SessionMethods,
+    SessionParams,
+    SponsorshipListParams,
+)
+from tests.wallet.smallchain import START_MS, Made, SmallChain
 
 ASSETS = {"CLAW": 2, "EUR": 3}
 
@@ -37,7 +44,9 @@ class _Reader:
     def ordered(
         self, tree: str, prefix: bytes, limit: int, after: bytes = b""
     ) -> list[tuple[bytes, bytes]]:
-        raise AssertionError("nothing here is asked in order")
+        state = self._chain.state
+        found = [(k, v) for (t, k), v in state.items() if t == tree and k.startswith(prefix)]
+        return sorted(row for row in found if row[0] > after)[:limit]
 
 
 class FakeNode:
@@ -141,6 +150,33 @@ class FakeNode:
         record = self._record(params)
         sequence = 0 if record is None else record.sequence(params.get("lane", 0))
         return {"sequence": sequence, "finalSequence": sequence, "open": record is not None}
+
+    @property
+    def _sessions(self) -> SessionMethods:
+        """The node's own answers, over this chain's state."""
+        now_ms = START_MS + 1000 * (self.chain.height + 1)
+        services = SimpleNamespace(
+            chain=SimpleNamespace(
+                reader=_Reader(self.chain), tip=SimpleNamespace(time_ms=now_ms - 1)
+            ),
+            clock=SimpleNamespace(now_ms=lambda: now_ms),
+            decimals_of=ASSETS.get,
+        )
+        return SessionMethods(services)  # type: ignore[arg-type]
+
+    def session_get(self, params: dict[str, Any]) -> Any:
+        try:
+            return self._sessions.get(SessionParams.model_validate(params), None)  # type: ignore[arg-type]
+        except NotFound as err:
+            return RpcError(NOT_FOUND, str(err))
+
+    def session_list(self, params: dict[str, Any]) -> Any:
+        asked = SessionListParams.model_validate(params)
+        return self._sessions.sessions(asked, None)  # type: ignore[arg-type]
+
+    def sponsorship_list(self, params: dict[str, Any]) -> Any:
+        asked = SponsorshipListParams.model_validate(params)
+        return self._sessions.sponsorships(asked, None)  # type: ignore[arg-type]
 
     def tx_simulate(self, _params: dict[str, Any]) -> Any:
         return {
