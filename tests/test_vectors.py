@@ -470,8 +470,8 @@ def test_the_state_s_records_are_as_the_document_says() -> None:
     assert records["kernel", b"i" + alice + hashed] == [1, tx_id, 1, 0]
     time_ms = VECTORS["blocks"][0]["header"]["fields"]["time_ms"] + 86_400_000
     assert records["kernel", b"e" + time_ms.to_bytes(8, "big") + alice + hashed] == [1]
-    assert records["assets", b"aEUR"] == [1, "EUR", 2, "Euro", None, 0]
-    assert records["assets", b"c"] == [2]
+    assert records["assets", b"aEUR"] == [2, "EUR", 2, "Euro", None, 0, None, 0, 0]
+    assert records["assets", b"c"] == [2, 2]
     carol = octets(VECTORS["keys"]["accounts"][2]["publicKey"])
     assert records["kernel", b"r" + carol + b"cashier"] == [1, 3, alice]
     assert records["kernel", b"q"] == [1, [["accounts.open", "cashier"]]]

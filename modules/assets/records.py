@@ -10,6 +10,7 @@ flags of its balance (`FREEZE_MASK`, `LEVEL_MASK`), so that a payment reads no f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger import codec
@@ -69,6 +70,11 @@ NOT_AUTHORISED: Final = 0
 LIMITED: Final = 1
 FULL: Final = 2
 
+# Names of roles have small letters, names of assets capitals; neither has any beyond ASCII.
+_CAPITALS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SMALL: Final = "abcdefghijklmnopqrstuvwxyz"
+_TO_LOWER: Final[Mapping[int, int]] = str.maketrans(_CAPITALS, _SMALL)
+_TO_UPPER: Final[Mapping[int, int]] = str.maketrans(_SMALL, _CAPITALS)
 # What agents of an issuer can be appointed to, each with one asset.
 DUTIES: Final = ("mint", "freeze", "authorise", "clawback", "reserve")
 
@@ -186,16 +192,16 @@ def flag_names(flags: int) -> list[str]:
 
 def role_of(name: str, duty: str) -> str:
     """Return the role that an agent with a duty over an asset holds."""
-    return f"{name.lower()}.{duty}"
+    return f"{name.translate(_TO_LOWER)}.{duty}"
 
 
 def duty_of(role: str) -> tuple[str, str] | None:
     """Return (asset's name, duty) if a role is named as a duty is, whether or not it exists."""
     head, _, duty = role.rpartition(".")
-    if duty not in DUTIES or head != head.lower():
+    if duty not in DUTIES:
         return None
     try:
-        return asset_name(head.upper(), "role"), duty
+        return asset_name(head.translate(_TO_UPPER), "role"), duty
     except Malformed:
         return None
 
