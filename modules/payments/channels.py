@@ -1,7 +1,8 @@
 """Payment channels: value set apart once, paid by vouchers that need no transaction each.
 
-Tree `payments`: c‖id → channel. The id is that of its first hold: a hash of the opening
-transaction's id and an index, so that it is one network's and one opening's.
+Tree `payments`: c‖id → channel · k‖hold id → [channel id] for a hold that is not its first one.
+The id is that of its first hold: a hash of the opening transaction's id and an index, so that it
+is one network's and one opening's.
 
 The payer signs vouchers off the ledger (`vouchers`); each names all that was promised so far, and
 a claim pays the difference to what was paid. Anybody may bring one; only the payee is paid.
@@ -33,6 +34,7 @@ from clawpurse.ledger.module_api import (
     Context,
     Field,
     FieldType,
+    HoldEnd,
     Query,
     Words,
 )
@@ -54,6 +56,7 @@ from clawpurse.modules.payments.common import (
 )
 from clawpurse.modules.payments.records import (
     CHANNEL,
+    REFILL,
     TREE,
     all_objects,
     enlist,
@@ -68,6 +71,8 @@ CHALLENGE_MS_MAX: Final = 30 * DAY_MS
 # A day at full pace, of blocks every 200 ms; far longer where little happens.
 CHALLENGE_BLOCKS_MAX: Final = 432_000
 RULE: Final = "payments.channel"
+# Of what is set apart again when all was paid, under a hold of its own.
+REFILL_RULE: Final = "payments.channelRefill"
 DUE_END: Final = "channel"
 
 FINALISED: Final = "finalised"
@@ -122,6 +127,11 @@ class Channel(NamedTuple):
 def channel_key(channel_id: bytes) -> bytes:
     """Return the key of a channel."""
     return CHANNEL + channel_id
+
+
+def refill_key(hold_id: bytes) -> bytes:
+    """Return the key that says which channel a hold belongs to that is not its first one."""
+    return REFILL + hold_id
 
 
 # -- actions
@@ -281,7 +291,10 @@ def _top_up(context: Context, values: Sequence[Any]) -> None:
         context.add_apart(channel.hold_id, amount)
     else:
         # All of it was paid, or a clawback took it.
-        hold_id = context.set_apart(channel.asset, channel.payer, channel.payee, amount, rule=RULE)
+        hold_id = context.set_apart(
+            channel.asset, channel.payer, channel.payee, amount, rule=REFILL_RULE
+        )
+        context.put(refill_key(hold_id), pack([channel_id]))
         _write(context, channel_id, channel._replace(hold_id=hold_id))
     parties = channel.payer, channel.payee
     context.emit("payments.channelToppedUp", parties, channel.asset, amount, channel_id)
@@ -397,9 +410,21 @@ def _end(context: Context, channel_id: bytes, channel: Channel, outcome: str) ->
         if owed:
             refusal = context.attempt(lambda: context.pay_apart(channel.hold_id, owed))
             if refusal is not None:
+                _forget_refill(context, channel.hold_id)
                 context.suspend(channel.hold_id, refusal)
     data = (channel.asset, returned, channel_id, channel.owed, outcome)
     context.emit("payments.channelEnded", parties, *data)
+
+
+def _on_hold_end(context: Context, end: HoldEnd) -> None:
+    """Forget whose a hold was when nothing is left in it; its channel stays."""
+    if end.hold.rule == REFILL_RULE and end.amount == end.hold.amount:
+        _forget_refill(context, end.hold_id)
+
+
+def _forget_refill(context: Context, hold_id: bytes) -> None:
+    if context.get(refill_key(hold_id)) is not None:
+        context.delete(refill_key(hold_id))
 
 
 def _cancel_due(context: Context, channel: Channel) -> None:
@@ -466,7 +491,7 @@ HANDLERS: Final = {
     FINALISE.name: _finalise,
 }
 DUES: Final = {DUE_END: _on_due}
-HOLD_ENDS: Final = ()
+HOLD_ENDS: Final = (_on_hold_end,)
 QUERIES: Final[Mapping[str, Query]] = {"channel": get_channel, "channelLeft": left_in}
 INVARIANTS: Final = (channels_hold,)
 RULES: Final = {

@@ -29,6 +29,8 @@ BATCH: Final = b"b"
 CHANNEL: Final = b"c"
 INVOICE: Final = b"i"
 PAYMENT: Final = b"p"
+# Not listed: which channel a hold belongs to that is not its first one.
+REFILL: Final = b"k"
 OBJECT_NAMES: Final = {
     BATCH: "batch",
     CHANNEL: "channel",
@@ -40,6 +42,8 @@ OBJECT_NAMES: Final = {
 }
 # Which record of ours stands for a hold of ours, by the hold's rule; its key ends in the hold's id.
 HOLD_RECORDS: Final = {
+    "payments.channel": CHANNEL,
+    "payments.channelRefill": REFILL,
     "payments.escrow": ESCROW,
     "payments.hold": PLACED_HOLD,
     "payments.scheduled": SCHEDULED,
