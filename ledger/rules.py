@@ -101,6 +101,9 @@ KERNEL_RULES: Final[Mapping[str, Rule]] = {
     "kernel.sessionAction": Rule(
         Code.NOT_AUTHORISED, "That session key of {0:account} may not perform {1:text}."
     ),
+    "kernel.sessionNoMemo": Rule(
+        Code.NOT_AUTHORISED, "That session key of {0:account} must write a memo."
+    ),
     "kernel.sessionMemo": Rule(
         Code.NOT_AUTHORISED,
         "That session key of {0:account} needs a memo that begins with {1:hash}.",

@@ -221,7 +221,9 @@ def _judge_session(meter: SessionMeter, body: Body, time_ms: int) -> None:
     for action in body.actions:
         if action.name not in session.actions:
             raise refuse("kernel.sessionAction", account, action.name)
-    if (session.memo_required and not body.memo) or not body.memo.startswith(session.memo):
+    if session.memo_required and not body.memo:
+        raise refuse("kernel.sessionNoMemo", account)
+    if not body.memo.startswith(session.memo):
         raise refuse("kernel.sessionMemo", account, session.memo)
     if body.fee and body.payer is None:
         meter.check(NATIVE_ASSET, body.fee)

@@ -298,12 +298,13 @@ def test_a_memo_begins_as_it_must(memo: bytes, taken: bool) -> None:
     if taken:
         assert chain.act(transfer(BOB, 1), memo=memo).code == 0
     else:
-        assert chain.refused(transfer(BOB, 1), memo=memo) == "kernel.sessionMemo"
+        rule = "kernel.sessionMemo" if memo else "kernel.sessionNoMemo"
+        assert chain.refused(transfer(BOB, 1), memo=memo) == rule
 
 
 def test_a_memo_that_must_be_there_may_say_anything() -> None:
     chain = chain_with(memoRequired=1)
-    assert chain.refused(transfer(BOB, 1)) == "kernel.sessionMemo"
+    assert chain.refused(transfer(BOB, 1)) == "kernel.sessionNoMemo"
     assert chain.act(transfer(BOB, 1), memo=b"x").code == 0
 
 
