@@ -22,7 +22,14 @@ from clawpurse.ledger.errors import Code, Malformed
 from clawpurse.ledger.kernel.entitlements import Signers
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction
-from clawpurse.modules.accounts.proposals import APPROVE, EXECUTE, PROPOSE, REJECT, WITHDRAW
+from clawpurse.modules.accounts.proposals import (
+    APPROVE,
+    EXECUTE,
+    PROPOSE,
+    REJECT,
+    WITHDRAW,
+    execution_cost,
+)
 from clawpurse.modules.accounts.records import Contents, multisig_id, proposal_id_of
 from clawpurse.modules.accounts.signers import CREATE
 from clawpurse.modules.kit.web.errors import NOT_FOUND, BadAnswer, RpcError
@@ -183,7 +190,7 @@ def _cost_of(contents: Contents) -> int:
     for action in contents.actions:
         kind, values = registry.read_action(action)
         cost += kind.cost_with(values)
-    return cost
+    return execution_cost(contents, cost)
 
 
 # -- looking

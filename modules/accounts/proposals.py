@@ -26,7 +26,7 @@ from clawpurse.ledger.module_api import (
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.params import DAY_MS
 from clawpurse.ledger.rules import Rule, time_text
-from clawpurse.ledger.transactions import ACTIONS_MAX, MEMO_BYTES_MAX, RawAction
+from clawpurse.ledger.transactions import ACTIONS_MAX, MEMO_BYTES_MAX
 from clawpurse.modules.accounts.records import (
     LISTED,
     PROPOSAL,
@@ -61,10 +61,13 @@ DUE_EXPIRY: Final = "proposal"
 # Writes of a dozen records; reading up to 16 actions.
 COST_PROPOSE: Final = 400
 COST_ACTION: Final = 30
-# Counting: of 32 signers each the account, signers and subject.
-COST_VOTE: Final = 700
-COST_EXECUTE: Final = 900
+# Counting reads of each of 32 signers the account and who stands behind it.
+COST_APPROVE: Final = 1_200
+COST_REJECT: Final = 400
+COST_EXECUTE: Final = 1_400
 COST_WITHDRAW: Final = 250
+# Of what is executed, every 16 bytes cost one more, as those of a transaction do.
+COST_BYTES_SHIFT: Final = 4
 
 EXECUTED: Final = "executed"
 REJECTED: Final = "rejected"
@@ -100,10 +103,10 @@ PROPOSE: Final = ActionType(
     cost_of=lambda values: COST_ACTION * len(values[2]),
 )
 APPROVE: Final = ActionType(
-    name="accounts.approve", fields=(_PROPOSAL,), cost=COST_VOTE, words=_said("Approve")
+    name="accounts.approve", fields=(_PROPOSAL,), cost=COST_APPROVE, words=_said("Approve")
 )
 REJECT: Final = ActionType(
-    name="accounts.reject", fields=(_PROPOSAL,), cost=COST_VOTE, words=_said("Reject")
+    name="accounts.reject", fields=(_PROPOSAL,), cost=COST_REJECT, words=_said("Reject")
 )
 EXECUTE: Final = ActionType(
     name="accounts.execute",
@@ -112,7 +115,7 @@ EXECUTE: Final = ActionType(
         Field(
             "cost",
             FieldType.INTEGER,
-            "static cost of its actions at least, paid by who executes it",
+            "what its actions cost, at least; paid by who executes it",
             high=COST_DECLARED_MAX,
         ),
     ),
@@ -137,13 +140,13 @@ def _propose(context: Context, values: Sequence[Any]) -> None:
     low, high = context.time_ms + SPAN_MIN_MS, context.time_ms + SPAN_MAX_MS
     if not low <= expires_ms <= high:
         raise context.refuse("accounts.proposalSpan", expires_ms, low, high)
-    _judge_actions(context, actions)
     proposer = context.sender
     opened = count_at(context.get, open_key(account, proposer))
     if opened >= OPEN_PER_MEMBER_MAX:
         raise context.refuse("accounts.proposalsFull", proposer, opened, account)
     number = count_at(context.get, made_key(account)) + 1
     contents = Contents(account, number, proposer, expires_ms, memo, actions)
+    _judge_actions(context, contents)
     proposal_id = contents.id
     due = context.schedule(expires_ms, proposer, [DUE_EXPIRY, proposal_id])
     head = Head(account, proposer, expires_ms, due, context.height, (proposer,), ())
@@ -155,12 +158,17 @@ def _propose(context: Context, values: Sequence[Any]) -> None:
     context.emit("accounts.proposed", (account, proposer), proposal_id, number, expires_ms)
 
 
-def _judge_actions(context: Context, actions: Sequence[RawAction]) -> None:
+def execution_cost(contents: Contents, actions_cost: int) -> int:
+    """Return what who executes has to declare: as if the actions were sent now, bytes included."""
+    return actions_cost + (len(contents.pack()) >> COST_BYTES_SHIFT)
+
+
+def _judge_actions(context: Context, contents: Contents) -> None:
     """Refuse what could never be executed, before others spend their time on it."""
-    for action in actions:
+    for action in contents.actions:
         if action.name in NOT_WITHIN:
             raise context.refuse("accounts.proposalAction", action.name)
-    cost = context.actions_cost(actions)
+    cost = execution_cost(contents, context.actions_cost(contents.actions))
     if cost > COST_DECLARED_MAX:
         raise context.refuse("accounts.proposalCost", cost, COST_DECLARED_MAX)
 
@@ -204,13 +212,13 @@ def _execute(context: Context, values: Sequence[Any]) -> None:
     weight = weight_of(context, signers, head.approvals)
     if weight < signers.threshold:
         raise context.refuse("accounts.approvals", proposal_id, weight, signers.threshold)
-    actions = contents_at(context.get, proposal_id).actions
-    cost = context.actions_cost(actions)
+    contents = contents_at(context.get, proposal_id)
+    cost = execution_cost(contents, context.actions_cost(contents.actions))
     if cost > declared:
         raise context.refuse("accounts.proposalCost", cost, declared)
     # Over before it acts: nothing that it does can find it open.
     _end(context, proposal_id, head, EXECUTED)
-    context.perform(head.account, actions)
+    context.perform(head.account, contents.actions)
 
 
 def _withdraw(context: Context, values: Sequence[Any]) -> None:

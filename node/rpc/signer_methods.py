@@ -14,7 +14,7 @@ from clawpurse.ledger.kernel.records import account_key
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.rules import time_text
-from clawpurse.modules.accounts.proposals import get_proposal, list_proposals
+from clawpurse.modules.accounts.proposals import execution_cost, get_proposal, list_proposals
 from clawpurse.modules.accounts.records import Contents, Head
 from clawpurse.modules.accounts.signers import get_counted, get_signers, get_standing
 from clawpurse.modules.kit.web.errors import NOT_FOUND
@@ -152,7 +152,7 @@ class SignerMethods:
             "memo": hex_of(contents.memo),
             "memoText": memo_text(contents.memo),
             "actions": [action_json(one.name, one.fields, registry) for one in contents.actions],
-            "cost": cost,
+            "cost": execution_cost(contents, cost),
             "approvals": [account_text(one) for one in head.approvals],
             "rejections": [account_text(one) for one in head.rejections],
             "counted": [account_text(one) for one in counted],

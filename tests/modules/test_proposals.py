@@ -421,7 +421,8 @@ def test_whoever_executes_pays_for_what_is_executed() -> None:
     chain = Firm()
     proposal_id = chain.propose(ALICE, PAY, PAY)
     chain.do(BOB, "approve", proposal_id)
-    need = sum(chain.registry.actions[PAY.name].cost for _ in range(2))
+    contents = chain.proposal(proposal_id)[1]
+    need = 2 * chain.registry.actions[PAY.name].cost + len(contents.pack()) // 16
     receipt = chain.do(CAROL, "execute", proposal_id, need - 1)
     assert (receipt.code, receipt.rule) == (Code.LIMIT_EXCEEDED, "accounts.proposalCost")
     assert receipt.facts == (need, need - 1)

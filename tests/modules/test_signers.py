@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from clawpurse.ledger.codec import pack
 from clawpurse.ledger.errors import BadSignature, Code, Malformed
+from clawpurse.ledger.kernel.books import Books
 from clawpurse.ledger.kernel.entitlements import SIGNERS_MAX, WEIGHT_MAX, Signers
-from clawpurse.ledger.kernel.records import FEE_ACCOUNT
+from clawpurse.ledger.kernel.records import FEE_ACCOUNT, TREE, new_account, subject_key
+from clawpurse.ledger.kernel.witness import weight_of_keys
 from clawpurse.ledger.module_api import Words
+from clawpurse.ledger.overlay import EmptyState, Overlay
 from clawpurse.ledger.transactions import RawAction, Role, encode_transaction
 from clawpurse.ledger.transition import prepare
+from clawpurse.modules.accounts.signers import get_counted
 from tests.ledger.sandbox import (
     ALICE,
     BOB,
@@ -357,6 +364,35 @@ def test_what_signers_sign_is_bound_to_the_network_and_the_sequence() -> None:
     assert chain.refusal(raw).rule == "kernel.sequenceLow"
     other = chain.signed(ALICE, BOB, genesis_hash=b"\x09" * 32)
     assert chain.refusal(other).rule == "kernel.chain"
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(1, 3), st.booleans()),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_signing_together_and_one_by_one_count_the_same(
+    people: list[tuple[int, int, int, bool]],
+) -> None:
+    """Whatever keys and subjects members have by now, and whoever of them signs.
+
+    A key signs for all whose key it is, so all of them have approved, or none.
+    """
+    members = [(bytes([n]) * 32, weight) for n, (_, _, weight, _) in enumerate(people)]
+    # Key 0 is none: that member's account has signers itself.
+    keys = [None if key == 0 else bytes([0x80 + key]) * 32 for key, _, _, _ in people]
+    signing = {key for key, (_, _, _, signs) in zip(keys, people, strict=True) if signs and key}
+    books, signers = Books(Overlay(EmptyState())), Signers(1, tuple(members))
+    for (account, _), key, (_, subject, _, _) in zip(members, keys, people, strict=True):
+        books.set_account(account, new_account(key))
+        record = pack([1, bytes([0x40 + subject]) * 32])
+        books.overlay.put(TREE, subject_key(account), record)
+    approvals = [one for (one, _), key in zip(members, keys, strict=True) if key in signing]
+    found = get_counted(books, signers, approvals)
+    assert sum(signers.weight_of(one) for one in found) == weight_of_keys(books, signers, signing)
 
 
 # -- replacing keys and signers
