@@ -37,6 +37,7 @@ KINDS: Final = tuple(sorted(OBJECT_NAMES.values()))
 # What a hold of this module is for, by its rule; a rule's own is a `rule`.
 _PURPOSES: Final = {
     "payments.channel": "channel",
+    "payments.channelRefill": "channel",
     "payments.escrow": "escrow",
     "payments.hold": "placed",
     "payments.scheduled": "scheduled",
@@ -118,6 +119,9 @@ class PaymentMethods:
 
     def methods(self) -> list[Method]:
         """Return the definitions."""
+        return [*self._of_holds(), *self._of_promises()]
+
+    def _of_holds(self) -> list[Method]:
         return [
             Method(
                 "payment_getHold",
@@ -144,6 +148,10 @@ class PaymentMethods:
                 result=dict[str, Any],
                 result_description="holds[] (as payment_getHold) nextCursor|null",
             ),
+        ]
+
+    def _of_promises(self) -> list[Method]:
+        return [
             Method(
                 "payment_getEscrow",
                 "An escrow that is not over",
