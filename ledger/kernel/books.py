@@ -352,8 +352,9 @@ class Books:
                 yield (KERNEL, key), before, after
                 if after is None or before is None:
                     # Who comes to have some, or to be spoken of, is listed; who is not, no more.
-                    listed = (None if data is None else _INDEX_ENTRY for data in (before, after))
-                    yield (KERNEL, holder_key(asset, account)), *listed
+                    was = None if before is None else _INDEX_ENTRY
+                    listed = None if after is None else _INDEX_ENTRY
+                    yield (KERNEL, holder_key(asset, account)), was, listed
         base = self.overlay.base
         for place, value in self.overlay.changes.items():
             earlier = base.get(*place)

@@ -8,16 +8,16 @@ import trio
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.errors import NotFound
+from clawpurse.ledger.errors import Malformed, NotFound
 from clawpurse.ledger.kernel.books import Books
-from clawpurse.ledger.kernel.records import ACCOUNT_DEPOSIT_AUTH, account_key
+from clawpurse.ledger.kernel.records import ACCOUNT_DEPOSIT_AUTH, BALANCE_PREFIX, account_key
 from clawpurse.ledger.kernel.records import Account as AccountRecord
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import Overlay, StateReader
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.store.index import account_history
 from clawpurse.ledger.transactions import LANE_COUNT
-from clawpurse.modules.assets.records import list_assets
+from clawpurse.modules.assets.records import Asset, count_assets, get_asset, list_assets
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.rpc.finals import final_transaction
@@ -148,7 +148,8 @@ class AccountMethods:
     def balances(self, params: AccountAtParams, _context: Context) -> Json:
         """account_getBalances."""
         with state_after(self._services, params.at_height) as (state, height):
-            found = _balances(state, params.account)
+            newest = height == self._services.chain.height
+            found = _balances(state, params.account, newest=newest)
         return {"account": account_text(params.account), "balances": found, "height": height}
 
     def sequence(self, params: SequenceParams, _context: Context) -> Json:
@@ -204,10 +205,11 @@ def _first_place(params: HistoryParams) -> tuple[int, int] | None:
     return None if params.from_height is None else (params.from_height, 0)
 
 
-def _balances(state: StateReader, account: bytes) -> list[Json]:
+def _balances(state: StateReader, account: bytes, *, newest: bool) -> list[Json]:
+    """Return what an account has; its list of balances is of the newest state alone."""
     books = Books(Overlay(state))
     shown = []
-    for asset in list_assets(state, 0, ASSETS_LISTED_MAX):
+    for asset in _assets_of(state, account) if newest else _all_assets(state):
         balance = books.balance(asset.name, account)
         if balance.amount or balance.held or asset.name == NATIVE_ASSET:
             shown.append(
@@ -219,3 +221,17 @@ def _balances(state: StateReader, account: bytes) -> list[Json]:
                 }
             )
     return shown
+
+
+def _assets_of(state: StateReader, account: bytes) -> list[Asset]:
+    """Return the native asset and those of which an account has a balance, in order of name."""
+    prefix = BALANCE_PREFIX + account
+    rows = state.ordered(KERNEL, prefix, ASSETS_LISTED_MAX)
+    names = [NATIVE_ASSET, *(key[len(prefix) :].decode("ascii") for key, _ in rows)]
+    return [asset for name in names if (asset := get_asset(state, name)) is not None]
+
+
+def _all_assets(state: StateReader) -> list[Asset]:
+    if count_assets(state) > ASSETS_LISTED_MAX:
+        raise Malformed("atHeight", "there are too many assets; ask asset_getHolding for each")
+    return list_assets(state, 0, ASSETS_LISTED_MAX)

@@ -224,8 +224,13 @@ async def test_an_account_of_the_past_may_not_have_been_open(
 
 async def test_assets(autojump_clock: MockClock, world: NodeWorld, node: Running) -> None:
     """Decimals and supply are what turns minor units into amounts."""
-    claw = {"asset": "CLAW", "decimals": 2, "title": "Claw", "supply": "300000000"}
-    assert await node.call("asset_get", asset="CLAW") == claw
+    claw = {
+        "asset": "CLAW", "decimals": 2, "title": "Claw", "supply": "300000000", "issuer": None,
+        "flags": [], "cap": None, "frozen": False, "issued": False, "metadata": "",
+        "metadataHash": None,
+    }  # fmt: skip
+    found = await node.call("asset_get", asset="CLAW")
+    assert found == {**claw, "agents": [], "reserve": None}
     listed = await node.call("asset_list")
     assert [one["asset"] for one in listed["assets"]] == ["CLAW", "EUR"]
     assert (listed["assets"][0], listed["nextCursor"]) == (claw, None)
@@ -454,8 +459,10 @@ ORDER = {
     "account_getSigners": "account",
     "account_getTransactions": "account limit cursor newestFirst fromHeight toHeight",
     "asset_get": "asset",
+    "asset_getHolders": "asset frozen limit cursor",
+    "asset_getHolding": "asset account atHeight",
     "asset_getSupply": "asset atHeight",
-    "asset_list": "limit cursor",
+    "asset_list": "limit cursor issuer",
     "chain_getBlock": "height hash transactions",
     "chain_getLightBlock": "height",
     "chain_getProof": "key module path atHeight",
