@@ -19,7 +19,9 @@ from clawpurse.node.metrics import CONTENT_TYPE, Metrics
 from clawpurse.node.rpc.account_methods import AccountMethods
 from clawpurse.node.rpc.asset_methods import AssetMethods
 from clawpurse.node.rpc.chain_methods import ChainMethods
+from clawpurse.node.rpc.compliance_methods import ComplianceMethods
 from clawpurse.node.rpc.consensus_methods import ConsensusMethods
+from clawpurse.node.rpc.credential_methods import CredentialMethods
 from clawpurse.node.rpc.draft_methods import DraftMethods
 from clawpurse.node.rpc.evidence_methods import EvidenceMethods
 from clawpurse.node.rpc.explain_methods import ExplainMethods
@@ -59,6 +61,8 @@ def node_methods(services: Services) -> list[Method]:
         *RoleMethods(services).methods(),
         *SessionMethods(services).methods(),
         *PaymentMethods(services).methods(),
+        *ComplianceMethods(services, transactions).methods(),
+        *CredentialMethods(services).methods(),
         *GovernanceMethods(services).methods(),
         *MempoolMethods(services).methods(),
         *ConsensusMethods(services).methods(),

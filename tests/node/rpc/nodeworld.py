@@ -18,7 +18,7 @@ import trio.testing
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
+from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset, GenesisRole
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.kv import Batch
@@ -126,8 +126,10 @@ class NodeWorld:
         test_network: bool = True,
         assets: int = 2,
         offset_ms: int = 0,
+        roles: Sequence[tuple[str, str]] = (),
         **params: int,
     ) -> None:
+        """`roles` are (role, who: alice, bob or carol)."""
         self.nursery = nursery
         self.seeds = [bytes([number]) * 32 for number in range(1, authorities + 1)]
         self.alice, self.bob, self.carol = (SigningKey(bytes([n]) * 32) for n in (0xA1, 0xB0, 0xC0))
@@ -146,6 +148,9 @@ class NodeWorld:
             tuple(sorted(self.assets)),
             tuple(sorted(GenesisAccount(account, balances) for account in funded)),
             tuple((module.name, module.version) for module in REGISTRY.modules),
+            roles=tuple(
+                sorted(GenesisRole(role, getattr(self, who).account) for role, who in roles)
+            ),
             test_network=test_network,
         )
         self.links = MemoryNetwork()
