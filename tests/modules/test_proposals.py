@@ -11,8 +11,18 @@ from typing import Any
 import pytest
 
 from clawpurse.ledger.errors import Code, Malformed
-from clawpurse.ledger.module_api import Words
+from clawpurse.ledger.module_api import (
+    ALLOW,
+    RELEASE,
+    Context,
+    Module,
+    Movement,
+    Verdict,
+    VerdictKind,
+    Words,
+)
 from clawpurse.ledger.params import DAY_MS
+from clawpurse.ledger.rules import Rule
 from clawpurse.ledger.transactions import ACTIONS_MAX, RawAction
 from clawpurse.modules.accounts import proposals
 from clawpurse.modules.accounts.objects import KINDS, Listed
@@ -558,3 +568,54 @@ def test_every_action_says_in_words_what_it_does() -> None:
         found = actions[f"accounts.{verb}"]
         fields = [NOBODY_S, 7] if verb == "execute" else [NOBODY_S]
         assert found.words(found.named(found.read(fields)), words).startswith(begins)
+
+
+# -- rules that hold payments
+
+
+def _guard(context: Context, movement: Movement) -> Verdict:
+    if movement.amount < 500 or movement.purpose == RELEASE:
+        return ALLOW
+    return Verdict(VerdictKind.HOLD, "guard.large", 1, (), context.time_ms + HOUR_MS)
+
+
+GUARD = Module(
+    name="guard",
+    version=1,
+    actions=(),
+    handlers={},
+    on_transfer=_guard,
+    rules={"guard.large": Rule(Code.POLICY_REJECTED, "That is much.")},
+)
+
+
+def test_a_payment_by_proposal_is_held_whole_and_the_account_is_its_initiator() -> None:
+    """So a rule's officers decide on it as on any payment, and what returns is the account's."""
+    chain = Firm(GUARD, founded=False)
+    chain.pay(ALICE, create(2, ALICE, BOB, CAROL))
+    for _ in range(3):
+        chain.pay(ALICE, transfer(chain.firm.account, 499))
+    proposal_id = chain.propose(ALICE, PAY)
+    chain.do(BOB, "approve", proposal_id)
+    result = chain.pay(BOB, RawAction("accounts.execute", [proposal_id, COST]))
+    assert result.receipts[0].code == 0 and result.receipts[0].trace[-1] == ("guard.large", 1, 1)
+    held = next(event for event in result.events if event.kind == "kernel.held")
+    hold_id = held.data[2]
+    assert isinstance(hold_id, bytes)
+    hold = chain.books.find_hold(hold_id)
+    assert hold is not None and (hold.source, hold.initiator) == (chain.firm.account,) * 2
+    assert chain.open() == [] and chain.balance(DAVE) == 0
+    chain.block(after_ms=2 * HOUR_MS)
+    assert chain.balance(chain.firm.account) == 3 * 499
+
+
+def test_of_several_payments_none_is_held_alone() -> None:
+    chain = Firm(GUARD, founded=False)
+    chain.pay(ALICE, create(2, ALICE, BOB, CAROL))
+    for _ in range(3):
+        chain.pay(ALICE, transfer(chain.firm.account, 499))
+    proposal_id = chain.propose(ALICE, transfer(DAVE, 1), PAY)
+    chain.do(BOB, "approve", proposal_id)
+    receipt = chain.do(BOB, "execute", proposal_id, 2 * COST)
+    assert (receipt.code, receipt.rule) == (Code.POLICY_REJECTED, "kernel.hold")
+    assert chain.open() == [proposal_id] and chain.balance(DAVE) == 0
