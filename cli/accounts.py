@@ -74,7 +74,7 @@ def history(session: Session, account: str | None, limit: int, cursor: str | Non
     if not page.entries:
         session.out.note(f"{titled(named, text)}: nothing yet.")
         return
-    labels = _labels(session)
+    labels = labels_of(session)
     rows = [
         row
         for entry in page.entries
@@ -132,7 +132,7 @@ def _rows(
     return rows
 
 
-def _labels(session: Session) -> dict[str, str]:
+def labels_of(session: Session) -> dict[str, str]:
     """Return the names of all own keys and contacts by address, read once for a whole table."""
     labels = {account_text(one.account): one.name for one in session.client_home.contacts().all()}
     keystore = session.keystore

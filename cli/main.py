@@ -37,8 +37,13 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "schedule": Entry("cmd_schedule", "schedule", "payments at a time to come"),
         "tx": Entry("cmd_tx", "tx", "transactions: wait, verify, decode, submit"),
     },
+    "Audit": {
+        "audit": Entry("cmd_audit", "audit", "export what happened with proofs, and check it"),
+    },
     "Keys": {
         "keys": Entry("cmd_keys", "keys", "add, list, show, import, export, backup, …"),
+        "session": Entry("cmd_session", "session_group", "keys with limits, for agents"),
+        "sponsor": Entry("cmd_sponsor", "sponsor", "pay other accounts' fees up to limits"),
         "multisig": Entry("cmd_multisig", "multisig", "accounts for which several people sign"),
     },
     "Nodes": {

@@ -64,7 +64,7 @@ def describe_body(body: Body, registry: Registry, words: Words) -> list[Line]:
         label = "Action" if count == 1 else f"Action {number} of {count}"
         lines.append(_action_line(label, action, registry, words))
     lines.append(Line("Fee", _fee_words(body, words)))
-    lines.append(Line("Memo", _memo_words(body.memo)))
+    lines.append(Line("Memo", memo_words(body.memo)))
     lines.append(Line("Place", f"lane {body.lane}, sequence {body.sequence}"))
     replaces = "replaces attempts before it" if body.attempt else "the first"
     lines.append(Line("Attempt", f"{body.attempt}, {replaces}"))
@@ -183,7 +183,8 @@ def _fee_words(body: Body, words: Words) -> str:
     return f"{words.amount(NATIVE_ASSET, body.fee)}, paid by {who}"
 
 
-def _memo_words(memo: bytes) -> str:
+def memo_words(memo: bytes) -> str:
+    """Return a memo as text in quotes if it is one, escaped where it does not print."""
     if not memo:
         return "none"
     try:

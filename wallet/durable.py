@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from clawpurse.ledger.errors import StorageFault
 
@@ -80,6 +80,32 @@ def replace_private(path: Path, data: bytes) -> None:
     except OSError as err:
         _drop(unfinished)
         raise _fault("save", path, err) from err
+
+
+@contextmanager
+def writing_private(path: Path) -> Iterator[BinaryIO]:
+    """Give a file (0600) to write in pieces and read again; at the end it stands at `path`.
+
+    Only if nothing is there; what does not end well leaves nothing. Raises `FileExistsError` or
+    `StorageFault`.
+    """
+    unfinished = path.with_name(f".{path.name}{_UNFINISHED}{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(
+            unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE
+        )
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(unfinished, path)
+        _sync_directory(path.parent)
+    except FileExistsError:
+        raise
+    except OSError as err:
+        raise _fault("save", path, err) from err
+    finally:
+        _drop(unfinished)
 
 
 def create_private(path: Path, data: bytes) -> None:

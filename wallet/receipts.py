@@ -32,7 +32,7 @@ from clawpurse.wallet.proofs import ProvenPayment, check_payment_proof
 DOCUMENT_BYTES_MAX: Final = 256_000_000
 # Data fields of events that are amounts: strings in JSON, because 2^53 is not enough.
 _AMOUNT_NAMES: Final = ("amount", "deposit", "left")
-_VERDICTS: Final = ("allow", "hold", "deny")
+VERDICTS: Final = ("allow", "hold", "deny")
 # How much of an id must be given before it is looked up; EXPERIENCE shows twelve digits.
 _PREFIX_CHARS_MIN: Final = 6
 
@@ -73,7 +73,7 @@ def receipt_json(
     events: Sequence[Event],
     *,
     height: int,
-    index: int,
+    index: int | None,
     time_ms: int,
     registry: Registry,
     decimals: Mapping[str, int],
@@ -91,7 +91,7 @@ def receipt_json(
         "cost": receipt.cost,
         "events": [event_json(event, registry) for event in events],
         "trace": [
-            {"rule": rule, "version": version, "verdict": _VERDICTS[verdict]}
+            {"rule": rule, "version": version, "verdict": VERDICTS[verdict]}
             for rule, version, verdict in receipt.trace
         ],
     }

@@ -18,9 +18,11 @@ from clawpurse.modules.kit.web.subscriptions import Subscriptions
 from clawpurse.node.metrics import CONTENT_TYPE, Metrics
 from clawpurse.node.rpc.account_methods import AccountMethods
 from clawpurse.node.rpc.asset_methods import AssetMethods
+from clawpurse.node.rpc.audit_methods import AuditMethods
 from clawpurse.node.rpc.chain_methods import ChainMethods
 from clawpurse.node.rpc.compliance_methods import ComplianceMethods
 from clawpurse.node.rpc.consensus_methods import ConsensusMethods
+from clawpurse.node.rpc.contract_methods import ContractMethods
 from clawpurse.node.rpc.credential_methods import CredentialMethods
 from clawpurse.node.rpc.draft_methods import DraftMethods
 from clawpurse.node.rpc.evidence_methods import EvidenceMethods
@@ -61,6 +63,7 @@ def node_methods(services: Services) -> list[Method]:
         *RoleMethods(services).methods(),
         *SessionMethods(services).methods(),
         *PaymentMethods(services).methods(),
+        *ContractMethods(services).methods(),
         *ComplianceMethods(services, transactions).methods(),
         *CredentialMethods(services).methods(),
         *GovernanceMethods(services).methods(),
@@ -68,6 +71,7 @@ def node_methods(services: Services) -> list[Method]:
         *ConsensusMethods(services).methods(),
         *ExplainMethods(services).methods(),
         *EvidenceMethods(services).methods(),
+        *AuditMethods(services).methods(),
         *NodeMethods(services).methods(),
         *Subscriptions(topics(services)).methods(),
     ]

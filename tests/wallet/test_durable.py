@@ -251,3 +251,21 @@ def test_a_directory_of_somebody_else_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(StorageFault, match="check who owns"):
         replace_private(tmp_path / "a", b"x")
+
+
+def test_a_file_written_in_pieces_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    """An export that breaks off must not leave half a story under its name."""
+    target = tmp_path / "story"
+    with pytest.raises(ValueError, match="broken off"), durable.writing_private(target) as file:
+        file.write(b"half")
+        raise ValueError("broken off")
+    assert list(tmp_path.iterdir()) == []
+    with durable.writing_private(target) as file:
+        file.write(b"whole")
+        file.seek(0)
+        assert file.read() == b"whole"
+    assert (target.read_bytes(), target.stat().st_mode & 0o777) == (b"whole", 0o600)
+    with pytest.raises(FileExistsError), durable.writing_private(target) as file:
+        file.write(b"other")
+    assert target.read_bytes() == b"whole"
+    assert list(tmp_path.iterdir()) == [target]
