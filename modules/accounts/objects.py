@@ -10,7 +10,14 @@ from typing import Final, NamedTuple, Protocol
 from clawpurse.ledger.kernel.records import SESSION_PREFIX, SPONSOR_PREFIX
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import StateReader
-from clawpurse.modules.accounts.records import MEMBERSHIP, PAYER, PROPOSAL, TREE, listing
+from clawpurse.modules.accounts.records import (
+    MEMBERSHIP,
+    PAYER,
+    PROPOSAL,
+    SPONSOR,
+    TREE,
+    listing,
+)
 
 
 class Listed(NamedTuple):
@@ -31,8 +38,8 @@ class Place(Protocol):
 
 
 # In this order: who may pay it, the accounts for which it signs, open proposals for it, its
-# session keys, the accounts whose fees it pays.
-KINDS: Final = ("preauthorisation", "multisig", "proposal", "session", "sponsorship")
+# session keys, the accounts whose fees it pays, and those that pay its fees.
+KINDS: Final = ("preauthorisation", "multisig", "proposal", "session", "sponsorship", "sponsor")
 
 
 def _lists(account: bytes) -> tuple[tuple[str, bytes], ...]:
@@ -43,6 +50,7 @@ def _lists(account: bytes) -> tuple[tuple[str, bytes], ...]:
         (TREE, listing(account, PROPOSAL)),
         (KERNEL, SESSION_PREFIX + account),
         (KERNEL, SPONSOR_PREFIX + account),
+        (TREE, listing(account, SPONSOR)),
     )
 
 

@@ -23,9 +23,10 @@ from clawpurse.ledger.transactions import RawAction
 
 TREE: Final = "accounts"
 RECORD_VERSION: Final = 1
-# What is listed under an account, one letter each: who may pay it, the multisignature accounts
-# of which it is a signer, and the open proposals for it.
+# What is listed under an account, one letter each: who may pay it, who pays its fees (kept by
+# `sponsorship`), the multisignature accounts of which it is a signer, and open proposals for it.
 PAYER: Final = b"d"
+SPONSOR: Final = b"f"
 MEMBERSHIP: Final = b"m"
 PROPOSAL: Final = b"p"
 # The value of an entry of a list: that it is there says all.

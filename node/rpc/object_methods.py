@@ -24,7 +24,7 @@ from clawpurse.node.rpc.values import Account, Limit, hex_of
 QUERY: Final = "objects"
 HOLD: Final = "hold"
 # Kinds whose id is an account.
-OF_ACCOUNTS: Final = ("multisig", "preauthorisation", "sponsorship")
+OF_ACCOUNTS: Final = ("multisig", "preauthorisation", "sponsor", "sponsorship")
 # module.kind.id, of which the first two are short names.
 CURSOR_CHARS_MAX: Final = 256
 Json = dict[str, Any]
