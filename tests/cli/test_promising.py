@@ -16,6 +16,7 @@ import pytest
 from clawpurse.cli.failures import UsageFault
 from clawpurse.cli.promising import id_of, parsed, reference_of, time_of
 from clawpurse.ledger.address import account_text
+from clawpurse.ledger.errors import NotFound
 from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context
@@ -42,7 +43,7 @@ def ready(node: FakeNode, wallet: Keystore) -> None:
             try:
                 context = cast("Context", None)
                 return handlers[name](params.model_validate(given), context)
-            except rpc.NotFound as err:
+            except NotFound as err:
                 return RpcError(NOT_FOUND, str(err))
 
         node.overrides[name] = answer

@@ -285,7 +285,9 @@ def test_the_sentences_say_what_is_signed() -> None:
 
 def held_by_a_rule(world: World, amount: int = HELD_THEN_PAID) -> bytes:
     result = world.pay(ALICE, transfer(BOB, amount))
-    return bytes(told(result, "kernel.held").data[2])
+    hold_id = told(result, "kernel.held").data[2]
+    assert isinstance(hold_id, bytes)
+    return hold_id
 
 
 def big_world() -> World:

@@ -99,12 +99,13 @@ class PaymentsMachine(RuleBasedStateMachine):
     ) -> None:
         end_ms = self.world.time_ms + hours * HOUR_MS
         lock = hashlib.sha256(SECRET).digest()
-        name, values, paid_at_end = {
+        terms: dict[str, tuple[str, list[Any], bool]] = {
             "time": ("createEscrow", [end_ms, end_ms + 1, None, None, b"", None], True),
             "secret": ("createEscrow", [None, end_ms, lock, None, b"", None], False),
             "scheduled": ("schedule", [end_ms, b"", None], True),
             "placed": ("placeHold", ["x", end_ms, int(flag), 1, [], 0, b"", None], flag),
-        }[kind]
+        }
+        name, values, paid_at_end = terms[kind]
         result = self._sent(payer, name, "CLAW", payee, amount, *values)
         good = payer != payee and self._open(payer, payee) and amount <= self.has[payer]
         assert (result.receipts[0].code == 0) == good, result.receipts[0]
@@ -134,10 +135,11 @@ class PaymentsMachine(RuleBasedStateMachine):
         if found is None:
             return
         promise_id, promise = found
-        name, more = {
+        ways: dict[str, tuple[str, list[int]]] = {
             "scheduled": ("cancelScheduled", []),
             "placed": ("captureHold", [0, 1]),
-        }.get(promise.kind, ("cancelEscrow", []))
+        }
+        name, more = ways.get(promise.kind, ("cancelEscrow", []))
         result = self._sent(promise.payee, name, promise_id, *more)
         if promise_id in self.promises and promise.kind != "suspended":
             assert result.receipts[0].code == 0, result.receipts[0]

@@ -162,10 +162,10 @@ def test_a_promise_that_a_rule_would_hold_is_refused(name: str) -> None:
     bank = Bank()
     bank.enact(hold("large", when("amount-at-least", number=5_000)), asset="EURX")
     end_ms = bank.time_ms + DAY_MS
-    rest: list[Any] = {
+    rests: dict[str, list[Any]] = {
         "createEscrow": [None, end_ms, LOCK, None, b"", None],
         "schedule": [end_ms, b"", None],
         "placeHold": ["x", end_ms, 0, 1, [], 0, b"", None],
-    }[name]
-    receipt = bank.pay(ALICE, act(name, "EURX", BOB, 6_000, *rest)).receipts[0]
+    }
+    receipt = bank.pay(ALICE, act(name, "EURX", BOB, 6_000, *rests[name])).receipts[0]
     assert receipt.rule == "kernel.hold"

@@ -131,7 +131,7 @@ async def test_lists_of_holds_are_read_in_pages(autojump_clock: MockClock) -> No
         found: list[str] = []
         cursor = None
         for _ in range(3):
-            more = {} if cursor is None else {"cursor": cursor}
+            more: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
             page = await node.call(
                 "payment_listHolds", account=text_of(world.alice), limit=1, **more
             )
