@@ -162,7 +162,7 @@ def vote(session: Session, verb: str, which: str, terms: Terms) -> None:
     if after is None:
         session.out.line("  The proposal is over.")
         return
-    session.out.line(f"  Missing: {after['missing']}")
+    session.out.line(f"  {_missing(session, after)}")
     if after["ready"]:
         session.out.note(f"Next: clawpurse multisig execute {which}")
 
@@ -224,7 +224,8 @@ def listed(session: Session, name: str | None) -> None:
         for proposal in one["proposals"]:
             names = ", ".join(action["name"] for action in proposal["actions"])
             session.out.line(f"  {proposal['proposal']}  {names}")
-            session.out.line(f"    {proposal['missing']} Until {proposal['expires']}.")
+            said = _missing(session, proposal)
+            session.out.line(f"    {said} Until {proposal['expires']}.")
 
 
 async def _memberships(node: NodeClient, account: str) -> list[str]:
@@ -326,7 +327,16 @@ async def _say(session: Session, node: NodeClient, shown: Json, contents: Conten
         out.note(f"  {number}. {said or f'NOT UNDERSTOOD, do not sign: {printable(action.name)}'}")
     if contents.memo:
         out.note(f"  Memo: {printable(contents.memo.decode('utf-8', 'backslashreplace'))}")
-    out.note(f"  Until {time_text(contents.expires_ms)}. Missing: {shown['missing']}")
+    out.note(f"  Until {time_text(contents.expires_ms)}. {_missing(session, shown)}")
+
+
+def _missing(session: Session, shown: Json) -> str:
+    """Return what the node says is missing, people by the names that they have here."""
+    said: str = shown["missing"]
+    for account in shown["waiting"]:
+        label = account_named(session, account).label
+        said = said.replace(account, account if label is None else label)
+    return said
 
 
 def _policy_text(shown: Json) -> str:

@@ -29,7 +29,7 @@ LISTED_MAX: Final = 100
 PROPOSAL: Final = (
     "proposal account number proposer opened (height) expires memo memoText|null "
     "actions[{name fields}] cost approvals[] rejections[] counted[] weight threshold|null "
-    "ready missing (in words) contents (whose hash is the id)"
+    "waiting[] ready missing (in words) contents (whose hash is the id)"
 )
 
 
@@ -158,6 +158,7 @@ class SignerMethods:
             "counted": [account_text(one) for one in counted],
             "weight": weight,
             "threshold": None if signers is None else signers.threshold,
+            "waiting": [account_text(one) for one in _waiting(head, signers)],
             "ready": ready and not late,
             "missing": _missing(head, signers, counted, weight, late),
             "contents": hex_of(contents.pack()),
@@ -174,6 +175,12 @@ def _members(state: StateReader, signers: Signers) -> list[Json]:
     return shown
 
 
+def _waiting(head: Head, signers: Signers | None) -> list[bytes]:
+    """Return who has not approved, and could."""
+    members = () if signers is None else signers.members
+    return [one for one, _ in members if one not in head.approvals]
+
+
 def _missing(
     head: Head, signers: Signers | None, counted: list[bytes], weight: int, late: bool
 ) -> str:
@@ -183,13 +190,9 @@ def _missing(
     if signers is None:
         return "Nothing can be done: the account has no signers any more."
     if weight >= signers.threshold:
-        return "Nothing: any signer can execute it."
+        return "Nothing is missing: any signer can execute it."
     void = [one for one in head.approvals if one not in counted]
-    others = [
-        f"{account_text(one)} ({share})"
-        for one, share in signers.members
-        if one not in head.approvals
-    ]
+    others = [f"{account_text(one)} ({signers.weight_of(one)})" for one in _waiting(head, signers)]
     said = f"{signers.threshold - weight} of {signers.threshold} is missing"
     said += f"; not approved by {', '.join(others)}." if others else "; all signers have approved."
     if void:

@@ -89,7 +89,7 @@ def test_two_people_pay_together(
     done = act("approve", proposal, by="bob")
     assert done.code == 0, done.err
     assert f"Proposal 1 for firm {firm}" in done.err and "2.50 CLAW" in done.err
-    assert "Memo: rent" in done.err and "1 of 2 is missing" in done.err
+    assert "Memo: rent" in done.err and "1 of 2 is missing; not approved by bob (1)." in done.err
     assert "any signer can execute it" in done.out
     done = act("execute", proposal, by="bob")
     assert done.code == 0, done.err

@@ -103,7 +103,10 @@ async def test_a_proposal_says_what_is_missing_until_it_is_executed(
         id_bytes = bytes.fromhex(proposal[2:])
         await done(world, node, send(world, world.bob, "approve", id_bytes))
         ready = await node.call("multisig_getProposal", proposal=proposal)
-        assert (ready["ready"], ready["missing"]) == (True, "Nothing: any signer can execute it.")
+        assert (ready["ready"], ready["missing"]) == (
+            True,
+            "Nothing is missing: any signer can execute it.",
+        )
         execute = send(world, world.carol, "execute", id_bytes, ready["cost"])
         await done(world, node, execute)
         wrong = await node.refusal("multisig_getProposal", proposal=proposal)
