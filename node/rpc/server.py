@@ -23,7 +23,6 @@ from clawpurse.node.rpc.chain_methods import ChainMethods
 from clawpurse.node.rpc.compliance_methods import ComplianceMethods
 from clawpurse.node.rpc.consensus_methods import ConsensusMethods
 from clawpurse.node.rpc.contract_methods import ContractMethods
-from clawpurse.node.rpc.contract_methods import ContractMethods
 from clawpurse.node.rpc.credential_methods import CredentialMethods
 from clawpurse.node.rpc.draft_methods import DraftMethods
 from clawpurse.node.rpc.evidence_methods import EvidenceMethods
@@ -64,7 +63,6 @@ def node_methods(services: Services) -> list[Method]:
         *RoleMethods(services).methods(),
         *SessionMethods(services).methods(),
         *PaymentMethods(services).methods(),
-        *ContractMethods(services).methods(),
         *ContractMethods(services).methods(),
         *ComplianceMethods(services, transactions).methods(),
         *CredentialMethods(services).methods(),
