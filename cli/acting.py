@@ -201,9 +201,16 @@ class _Acting:
 
     async def simulate(self, body: Body, standing: Standing) -> None:
         """Ask the ledger's rules before a person is asked. Raises `Rejected`."""
-        outcome = await self._node.simulate(
-            body.pack(), signer=standing.session_key, sponsored=standing.sponsor is not None
-        )
+        try:
+            outcome = await self._node.simulate(
+                body.pack(), signer=standing.session_key, sponsored=standing.sponsor is not None
+            )
+        except RpcError as err:
+            known = next((one for one in Code if one.rpc_code == err.code), None)
+            if known is None or not standing.limited:
+                raise
+            reason = err.reason[:1].upper() + err.reason[1:].rstrip(".") + "."
+            raise Rejected(reason, NOTHING, standing.look, code=known) from err
         if outcome.code != "ok":
             code = next((one for one in Code if one.label == outcome.code), Code.POLICY_REJECTED)
             raise Rejected(outcome.reason or f"Refused ({outcome.code}).", NOTHING, code=code)

@@ -251,15 +251,21 @@ class _Payment:
     async def simulate(self, quote: Quote) -> None:
         """Ask the ledger's rules before a person is asked. Raises `Rejected`."""
         standing = quote.standing
-        outcome = await self._node.simulate(
-            (await self._body(quote)).pack(),
-            signer=standing.session_key,
-            sponsored=standing.sponsor is not None,
-        )
+        try:
+            outcome = await self._node.simulate(
+                (await self._body(quote)).pack(),
+                signer=standing.session_key,
+                sponsored=standing.sponsor is not None,
+            )
+        except RpcError as err:
+            refused = _refused(err)
+            if not standing.limited or err.code != refused.code.rpc_code:
+                raise
+            raise Rejected(refused.what, NOTHING, standing.look, code=refused.code) from err
         if outcome.code != "ok":
             reason = outcome.reason or f"It would be refused ({outcome.code})."
             code = next((one for one in Code if one.label == outcome.code), Code.POLICY_REJECTED)
-            raise Rejected(reason, NOTHING, _look(quote.standing), code=code)
+            raise Rejected(reason, NOTHING, quote.standing.look, code=code)
 
     async def perform(self, quote: Quote, signer: SigningKey, timeout_s: int) -> dict[str, Any]:
         """Sign, submit, wait; return the document of the final payment with its proof."""
@@ -396,13 +402,6 @@ def _show(session: Session, wish: Wish, quote: Quote, *, warn_new: bool) -> None
     out.note(f"  Amount      {amount}, fee {fee}, left {left}")
     if wish.memo:
         out.note(f"  Memo        {wish.memo}")
-
-
-def _look(standing: Standing) -> str:
-    """Return the command that shows what is left of whatever may have refused."""
-    if standing.session_key is not None:
-        return f"clawpurse session show {standing.title} 0x{standing.session_key.hex()}"
-    return f"clawpurse wallet balance {standing.title}"
 
 
 def _tell(session: Session, payer: str, document: dict[str, Any], took_s: float) -> None:

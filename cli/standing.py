@@ -38,6 +38,20 @@ class Standing(NamedTuple):
         """Who pays the fee, for people."""
         return self.sponsor_title or self.title
 
+    @property
+    def limited(self) -> bool:
+        """Whether somebody's limits apply: a session key's, or a sponsor's."""
+        return self.session_key is not None or self.sponsor is not None
+
+    @property
+    def look(self) -> str:
+        """The command that shows what is left of whatever may have refused."""
+        if self.session_key is not None:
+            return f"clawpurse session show {self.title} 0x{self.session_key.hex()}"
+        if self.sponsor is not None:
+            return f"clawpurse sponsor list --of {self.title}"
+        return f"clawpurse wallet balance {self.title}"
+
 
 async def standing_of(
     session: Session,

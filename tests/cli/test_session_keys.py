@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from clawpurse.ledger.errors import Code
 from clawpurse.wallet.keys import SigningKey
 from clawpurse.wallet.keystore import Keystore
 from tests.cli.conftest import PASSPHRASE, Cli, Done
@@ -95,6 +96,25 @@ def test_the_node_is_asked_as_the_session_key_before_anything_is_signed(
     asked = [params for method, params in node.calls if method == "tx_simulate"][-1]
     assert asked["signer"] == f"0x{AGENT.public_key.hex()}"
     assert "sponsored" not in asked
+
+
+def test_what_no_block_would_take_is_told_with_where_to_look(
+    create: Cli, send: Cli, cli: Cli, node: FakeNode, passphrase_file: str
+) -> None:
+    create("--memo", "order ", "--allow", "accounts.open")
+    reason = "that session key must write a memo"
+    node.refuse("tx_simulate", Code.NOT_AUTHORISED, reason)
+    look = f"→ clawpurse session show alice 0x{AGENT.public_key.hex()}"
+    done = send("5")
+    assert done.code == 4
+    assert done.err.strip() == f"That session key must write a memo. Nothing was sent. {look}"
+    signed = ["--from", "agent", "--for", "alice", "--passphrase-file", passphrase_file, "--yes"]
+    done = cli("session", "resign", "agent", "alice", *signed)
+    assert done.err.strip() == f"That session key must write a memo. Nothing was sent. {look}"
+    node.refuse("tx_simulate", Code.QUOTA_EXCEEDED, "the fee is too high")
+    signed = ["--passphrase-file", passphrase_file, "--yes"]
+    done = cli("wallet", "send", "alice", "5", "--from", "bob", "--payer", "alice", *signed)
+    assert "→ clawpurse sponsor list --of bob" in done.err
 
 
 def test_a_key_that_is_no_session_key_sends_nothing(send: Cli, cli: Cli) -> None:
