@@ -35,6 +35,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "escrow": Entry("cmd_escrow", "escrow", "money until a time, a secret or an arbiter"),
         "hold": Entry("cmd_hold", "hold", "money that waits for officers, or for its payee"),
         "schedule": Entry("cmd_schedule", "schedule", "payments at a time to come"),
+        "asset": Entry("cmd_asset", "asset", "issue assets and control them"),
         "tx": Entry("cmd_tx", "tx", "transactions: wait, verify, decode, submit"),
     },
     "Audit": {

@@ -74,10 +74,15 @@ def _document_words(fields: _Fields) -> str:
 
 
 def _create_words(fields: _Fields, _words: Words) -> str:
-    name, cap = fields["asset"], fields["cap"]
-    most = "without a cap" if cap is None else f"of which at most {cap:,} minor units may exist"
+    name, cap, decimals = fields["asset"], fields["cap"], fields["decimals"]
+    most = "without a cap"
+    if cap is not None:
+        # Nobody knows this asset's decimals yet but who reads them here.
+        whole, rest = divmod(cap, 10**decimals)
+        point = f".{rest:0{decimals}d}" if decimals else ""
+        most = f"of which at most {whole:,}{point} may exist"
     return (
-        f'Create the asset {name} ("{fields["title"]}") with {fields["decimals"]} decimals, '
+        f'Create the asset {name} ("{fields["title"]}") with {decimals} decimals, '
         f"{most}. Flags: {_flags_words(fields['flags'])}.{_document_words(fields)}"
     )
 

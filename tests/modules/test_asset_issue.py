@@ -414,7 +414,7 @@ def test_every_action_says_what_it_does() -> None:
          'authorisationRequired, freezable, transferable. Metadata "x". Document 0x'
          + DIGEST.hex() + "."),
         ("create", ["EURX", 2, "Euro X", 0, 1_000, "", None],
-         'Create the asset EURX ("Euro X") with 2 decimals, of which at most 1,000 minor units '
+         'Create the asset EURX ("Euro X") with 2 decimals, of which at most 10.00 '
          "may exist. Flags: none."),
         ("mint", ["EURX", BOB.account, 5], "Create 5 EURX for bob."),
         ("burn", ["EURX", 5], "Destroy 5 EURX that the issuer has."),
