@@ -1,0 +1,1 @@
+"""On-chain module: commitments of documents, and logs that consensus does not let be rewritten."""
