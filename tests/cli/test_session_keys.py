@@ -33,7 +33,7 @@ def create(cli: Cli, passphrase_file: str) -> Cli:
         signed = ["--from", "alice", "--passphrase-file", passphrase_file, "--yes"]
         return cli(*command, *more, *signed)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def send(cli: Cli, passphrase_file: str) -> Cli:
         signed = ["--from", "agent", "--passphrase-file", passphrase_file, "--yes"]
         return cli("wallet", "send", "bob", amount, *signed, "--for", "alice", *more)
 
-    return call  # type: ignore[return-value]
+    return call
 
 
 def test_an_agent_pays_within_what_its_owner_typed(create: Cli, send: Cli, cli: Cli) -> None:

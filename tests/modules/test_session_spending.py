@@ -201,7 +201,9 @@ def test_a_session_key_without_a_cap_on_the_native_asset_pays_no_fee_itself() ->
 
 
 def hold_id(receipt_events: Any) -> bytes:
-    return next(one.data[2] for one in receipt_events if one.kind == "kernel.setApart")
+    found = next(one.data[2] for one in receipt_events if one.kind == "kernel.setApart")
+    assert isinstance(found, bytes)
+    return found
 
 
 def test_what_is_set_apart_is_taken_at_once() -> None:

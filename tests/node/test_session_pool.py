@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from clawpurse.ledger import crypto
+from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Refused
 from clawpurse.ledger.params import DAY_MS
 from clawpurse.ledger.transactions import (
@@ -44,7 +45,7 @@ def taken(body: Body, *witness: tuple[Role, bytes, bytes]) -> Prepared:
 def granted(world: PoolWorld, sender: int = OWNER) -> None:
     """Let the agent sign for a sender in lanes 1 and 2: 100 at once, 300 a day."""
     account = world.keys[sender]
-    fields = [AGENT, "", world.time_ms + DAY_MS, [1, 2], ["assets.transfer"]]
+    fields: list[Wire] = [AGENT, "", world.time_ms + DAY_MS, [1, 2], ["assets.transfer"]]
     action = RawAction(GRANT.name, [*fields, [["CLAW", 100, 300]], [], b"", 0])
     body = body_of(world, sender, action)
     world.commit([taken(body, (Role.SENDER, account, account), (Role.APPROVER, account, AGENT))])

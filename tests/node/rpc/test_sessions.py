@@ -10,6 +10,7 @@ from typing import Any
 
 from trio.testing import MockClock
 
+from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code
 from clawpurse.ledger.kernel.entitlements import day_end_ms
 from clawpurse.ledger.params import DAY_MS
@@ -154,7 +155,7 @@ async def test_a_simulation_judges_a_session_key_before_it_signs(
 async def test_sponsorships_are_listed_simulated_and_used(autojump_clock: MockClock) -> None:
     async with node_world() as world:
         node = await started(world)
-        terms = [world.alice.account, 5, 20, 50, [], world.clock.now_ms() + DAY_MS]
+        terms: list[Wire] = [world.alice.account, 5, 20, 50, [], world.clock.now_ms() + DAY_MS]
         body = world.body(world.bob, RawAction(SPONSOR.name, terms), fee=FEE)
         await world.final(node, sign_body(body, [(Role.SENDER, world.bob)]))
         body = payment(world, 1, lane=0, payer=world.bob.account, fee=5)
@@ -184,7 +185,7 @@ async def test_lists_go_on_by_cursor_and_what_is_not_there_is_not_found(
         money = world.pay(world.bob, target=world.carol.account, amount=50, fee=FEE)
         await world.final(node, money)
         for sponsor in (world.bob, world.carol):
-            terms = [world.alice.account, 5, 20, 50, [], world.clock.now_ms() + DAY_MS]
+            terms: list[Wire] = [world.alice.account, 5, 20, 50, [], world.clock.now_ms() + DAY_MS]
             body = world.body(sponsor, RawAction(SPONSOR.name, terms), fee=FEE)
             await world.final(node, sign_body(body, [(Role.SENDER, sponsor)]))
         alice = text_of(world.alice)
