@@ -89,10 +89,20 @@ def history(session: Session, account: str | None, limit: int, cursor: str | Non
 
 
 def _transfers(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [
-        action["fields"]
+    """Return what a transaction moved: as its actions say, else (an escrow's payout, a refund,
+    the legs of a batch) as its events do.
+    """
+    wanted: list[Mapping[str, Any]] = [
+        {**action["fields"], "sender": entry["sender"]}
         for action in entry.get("actions", ())
         if action.get("name") == "assets.transfer" and action.get("fields")
+    ]
+    if wanted:
+        return wanted
+    return [
+        {**event["data"], "sender": event["accounts"][0], "recipient": event["accounts"][1]}
+        for event in (entry.get("receipt") or {}).get("events", ())
+        if event["kind"] == "assets.transferred"
     ]
 
 
@@ -118,8 +128,11 @@ def _rows(
     memo = printable(str(entry.get("memoText") or ""))
     rows: list[tuple[str, ...]] = []
     for fields in _transfers(entry):
-        incoming = fields["recipient"] == me and entry["sender"] != me
-        other = entry["sender"] if incoming else fields["recipient"]
+        sender = fields["sender"]
+        if me not in (sender, fields["recipient"]):
+            continue  # Somebody else's leg of a batch.
+        incoming = fields["recipient"] == me and sender != me
+        other = sender if incoming else fields["recipient"]
         amount = number_text(int(fields["amount"]), decimals[str(fields["asset"])])
         sign = "+" if incoming else "−"
         mark = session.out.mark("✓" if ok else "✗")

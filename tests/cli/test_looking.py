@@ -73,6 +73,42 @@ def test_history_shows_what_came_and_went(cli: Cli, node: FakeNode) -> None:
 
 
 @pytest.mark.usefixtures("wallet")
+def test_history_shows_payouts_that_no_transfer_made(cli: Cli, node: FakeNode) -> None:
+    """An escrow's payout comes by somebody else's transaction; a batch pays others, too."""
+    alice, bob = (account_text(key.account) for key in (node.chain.alice, node.chain.bob))
+    eve = account_text(b"\x05" * 32)
+
+    def moved(source: str, target: str, amount: str) -> dict[str, Any]:
+        data = {"asset": "CLAW", "amount": amount}
+        return {"kind": "assets.transferred", "accounts": [source, target], "data": data}
+
+    def entry(name: str, *events: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "txId": "0x" + "ab" * 32,
+            "sender": eve,
+            "height": 58,
+            "memoText": "",
+            "actions": [{"name": name, "fields": {}}],
+            "receipt": {"code": "ok", "time": "2026-11-22T17:48:06.387Z", "events": list(events)},
+        }
+
+    node.overrides["account_getTransactions"] = lambda _: {
+        "transactions": [
+            entry("payments.finishEscrow", moved(bob, alice, "1250")),
+            entry("payments.executeBatch", moved(eve, bob, "7"), moved(eve, alice, "100")),
+            entry("payments.voteHold"),
+        ],
+        "nextCursor": None,
+    }
+    rows = [line.split("\t")[3:6] for line in cli("wallet", "history", "alice").out.splitlines()]
+    assert rows == [
+        ["+12.50", "CLAW", "bob"],
+        ["+1.00", "CLAW", eve],
+        ["", "", "payments.voteHold"],
+    ]
+
+
+@pytest.mark.usefixtures("wallet")
 def test_balances_are_minor_units_for_programs(cli: Cli, node: FakeNode) -> None:
     """Strings of digits: JavaScript must not round money."""
     done = cli("balance", "alice", "--json")
