@@ -50,6 +50,21 @@ def create(
 
 
 @multisig.command(
+    "appoint",
+    examples=("clawpurse multisig appoint 2 bob carol dave --from alice",),
+)
+@click.argument("threshold", type=click.IntRange(1))
+@click.argument("members", metavar="SIGNER[=WEIGHT]…", nargs=-1, required=True)
+@acting_options
+@click.pass_obj
+def appoint(session: Session, /, threshold: int, members: tuple[str, ...], **options: Any) -> None:
+    """Let signers sign for your account in place of its key; their keys, in this home, sign too."""
+    from clawpurse.cli import multisig as work
+
+    work.appoint(session, threshold, members, terms_of(options))
+
+
+@multisig.command(
     "propose",
     examples=(
         "clawpurse multisig propose treasury --pay dave 250 EURX --memo rent --from alice",

@@ -38,6 +38,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "asset": Entry("cmd_asset", "asset", "issue assets and control them"),
         "tx": Entry("cmd_tx", "tx", "transactions: wait, verify, decode, submit"),
     },
+    "Compliance": {
+        "compliance": Entry("cmd_compliance", "compliance", "policies: check, explain, decide"),
+        "credential": Entry("cmd_credential", "credential", "what is attested of whom"),
+    },
     "Audit": {
         "audit": Entry("cmd_audit", "audit", "export what happened with proofs, and check it"),
     },
@@ -46,6 +50,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "session": Entry("cmd_session", "session_group", "keys with limits, for agents"),
         "sponsor": Entry("cmd_sponsor", "sponsor", "pay other accounts' fees up to limits"),
         "multisig": Entry("cmd_multisig", "multisig", "accounts for which several people sign"),
+        "deposits": Entry("cmd_deposits", "deposits", "who may pay your account"),
     },
     "Nodes": {
         "init": Entry("cmd_node", "init", "prepare the folder of a node"),

@@ -1,4 +1,4 @@
-"""What `multisig create|propose|approve|reject|withdraw|execute|list|show` do.
+"""What `multisig create|appoint|propose|approve|reject|withdraw|execute|list|show` do.
 
 What a proposal says is read out of its contents, whose hash is its id: a node that shows other
 contents than those that a person would approve is not believed.
@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from clawpurse.cli import prompts
 from clawpurse.cli.acting import NOTHING, Deed, Terms, perform, run_with_node
 from clawpurse.cli.failures import Rejected, UsageFault
 from clawpurse.cli.output import OK
-from clawpurse.cli.promising import account_of, amount_of, decimals_of, id_of, time_of
+from clawpurse.cli.promising import account_of, amount_of, decimals_of, id_of, tell, time_of
 from clawpurse.cli.session import Session
 from clawpurse.cli.who import account_named, own_or_named, titled
 from clawpurse.ledger.address import account_text
@@ -31,13 +32,14 @@ from clawpurse.modules.accounts.proposals import (
     execution_cost,
 )
 from clawpurse.modules.accounts.records import Contents, multisig_id, proposal_id_of
-from clawpurse.modules.accounts.signers import CREATE
+from clawpurse.modules.accounts.signers import CREATE, SET
 from clawpurse.modules.kit.web.errors import NOT_FOUND, BadAnswer, RpcError
 from clawpurse.modules.registry import build_registry
 from clawpurse.wallet.action_files import FILE_BYTES_MAX, actions_from_text
 from clawpurse.wallet.builder import memo_bytes, transfer_action
 from clawpurse.wallet.client import NodeClient
 from clawpurse.wallet.describe import action_words, assets_named, printable, words_for
+from clawpurse.wallet.keys import SigningKey
 
 Json = dict[str, Any]
 SALT_BYTES: Final = 32
@@ -83,11 +85,50 @@ def create(
     session.out.note(f"Next: clawpurse wallet contacts add treasury {account}")
 
 
+def appoint(session: Session, threshold: int, members: Sequence[str], terms: Terms) -> None:
+    """Let signers sign for an account in place of its key, once their keys have signed too."""
+    weighed = [_weighed(text) for text in members]
+    keys = []
+    for name, _ in weighed:
+        if not session.keystore.has(name):
+            raise UsageFault(
+                f"The key {name} is not in this home, and has to sign.",
+                NOTHING,
+                "clawpurse keys list",
+            )
+        keys.append(_unlock(session, name, terms))
+    wire: list[Any] = [
+        [key.account, key.public_key, weight]
+        for key, (_, weight) in zip(keys, weighed, strict=True)
+    ]
+    deed = Deed(
+        (RawAction(SET.name, [threshold, wire]),),
+        tuple(keys),
+        "The account's key no longer signs for it; the signers alone do.",
+    )
+
+    async def work(node: NodeClient) -> Json:
+        return await perform(session, node, deed, terms)
+
+    tell(session, run_with_node(session, work), "its signers sign for it from now on.")
+
+
+def _unlock(session: Session, name: str, terms: Terms) -> SigningKey:
+    question = f"  Passphrase for {name}, who is to be a signer: "
+    passphrase = prompts.passphrase(session.out, terms.passphrase_file, question)
+    return session.keystore.unlock(name, passphrase).signer
+
+
 def _member(session: Session, text: str) -> tuple[bytes, int]:
+    name, weight = _weighed(text)
+    return account_of(session, name), weight
+
+
+def _weighed(text: str) -> tuple[str, int]:
     name, equals, weight = text.partition("=")
     if equals and not (weight.isascii() and weight.isdigit() and len(weight) <= 4):
         raise UsageFault(f"{text!r} is no SIGNER or SIGNER=WEIGHT.", NOTHING, "alice=2")
-    return account_of(session, name), int(weight) if equals else 1
+    return name, int(weight) if equals else 1
 
 
 def propose(session: Session, wish: Wish, terms: Terms) -> None:

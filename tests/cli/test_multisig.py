@@ -5,40 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.errors import NotFound
 from clawpurse.modules.accounts.records import Contents
-from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError
-from clawpurse.node.rpc.object_methods import ObjectMethods
-from clawpurse.node.rpc.signer_methods import SignerMethods
 from tests.cli.conftest import Cli, Done
 from tests.cli.fakenode import FakeNode
-from tests.wallet.smallchain import REGISTRY, START_MS, _State
+from tests.cli.signernode import teach
 
 pytestmark = pytest.mark.usefixtures("wallet")
 Act = Callable[..., Done]
-
-
-def teach(node: FakeNode) -> None:
-    """Let the node answer about signers, by the methods that real nodes have."""
-    services: Any = SimpleNamespace(
-        chain=SimpleNamespace(reader=_State(node.chain.state), registry=REGISTRY),
-        clock=SimpleNamespace(now_ms=lambda: START_MS),
-    )
-    for method in (*SignerMethods(services).methods(), *ObjectMethods(services).methods()):
-
-        def answer(params: dict[str, Any], method: Any = method) -> Any:
-            try:
-                return method.handler(method.params.model_validate(params), None)
-            except NotFound as err:
-                return RpcError(NOT_FOUND, str(err))
-
-        node.overrides[method.name] = answer
 
 
 @pytest.fixture
@@ -179,6 +156,28 @@ def test_the_same_salt_names_the_same_account(act: Act) -> None:
     assert first.code == 0, first.err
     again = act("create", "1", "alice=2", "bob", "--salt", salt)
     assert again.code == 4 and "created before" in again.err
+
+
+def test_an_account_gets_signers_in_place_of_its_key(
+    act: Act, cli: Cli, node: FakeNode, passphrase_file: str
+) -> None:
+    """What cannot be taken back by one person alone is confirmed by the network's name."""
+    done = act("appoint", "1", "bob")
+    assert done.code == 2 and "i-understand" in done.err
+    chain_id = node.chain.genesis.chain_id
+    unsure = act("appoint", "1", "bob", "--i-understand", "another-chain")
+    assert unsure.code == 2
+    done = act("appoint", "1", "bob=3", "--i-understand", chain_id)
+    assert done.code == 0, done.err
+    assert "no key of its own" in done.err
+    shown = json.loads(cli("multisig", "show", "alice", "--json").out)
+    assert (shown["key"], shown["threshold"]) == (None, 1)
+    assert [one["weight"] for one in shown["signers"]] == [3]
+    alone = cli("wallet", "send", "bob", "1", "--from", "alice", "--yes",
+                "--passphrase-file", passphrase_file)  # fmt: skip
+    assert alone.code != 0
+    absent = act("appoint", "1", "nobody", "--i-understand", chain_id, by="bob")
+    assert absent.code == 2 and "not in this home" in absent.err
 
 
 def test_a_node_that_shows_other_contents_is_not_believed(
