@@ -95,8 +95,8 @@ class CheckParams(Params):
     travel_hash: Hash | None = Field(
         None, description="Hash of what the payer's institution told the payee's"
     )
-    approvers: tuple[Account, ...] = Field(
-        (), max_length=APPROVERS_MAX, description="Who would sign beside the payer"
+    approvers: list[Account] = Field(
+        [], max_length=APPROVERS_MAX, description="Who would sign beside the payer"
     )
 
 
@@ -311,7 +311,15 @@ class ComplianceMethods:
                 record = books.account(account)
                 key = None if record is None else record.key
                 pairs.append([account, account if key is None else key])
-            values: list[Any] = [params.asset, params.to, params.amount, b"", params.travel_hash, 0, pairs]
+            values: list[Any] = [
+                params.asset,
+                params.to,
+                params.amount,
+                b"",
+                params.travel_hash,
+                0,
+                pairs,
+            ]
             action = RawAction("payments.pay", values)
         sender = chain.account(params.source)
         return Body(

@@ -12,7 +12,7 @@ from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind
 from clawpurse.ledger.blocks import Header
-from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset
+from clawpurse.ledger.genesis import Genesis, GenesisAccount, GenesisAsset, GenesisRole
 from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.params import Params
 from clawpurse.ledger.transition import Execution, genesis_changes, prepare
@@ -44,7 +44,8 @@ class _State:
 class SmallChain:
     """Four authorities, funded keys `alice` and `bob`, blocks made by `block`."""
 
-    def __init__(self, fee_min: int = 0) -> None:
+    def __init__(self, fee_min: int = 0, roles: tuple[tuple[str, str], ...] = ()) -> None:
+        """`roles` are (role, alice or bob), held from the start."""
         self.seeds = [bytes([number]) * 32 for number in range(1, 5)]
         self.alice = SigningKey(b"\xa1" * 32)
         self.bob = SigningKey(b"\xb0" * 32)
@@ -58,6 +59,9 @@ class SmallChain:
             (GenesisAsset("CLAW", 2, "Claw"), GenesisAsset("EUR", 3, "Euro")),
             tuple(accounts),
             tuple((module.name, module.version) for module in REGISTRY.modules),
+            roles=tuple(
+                sorted(GenesisRole(role, getattr(self, who).account) for role, who in roles)
+            ),
             test_network=True,
         )
         self.terms = ChainTerms(self.genesis.chain_id, self.genesis.hash)

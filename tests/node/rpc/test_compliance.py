@@ -114,6 +114,8 @@ async def test_what_is_checked_is_what_happens_and_is_explained(
         told = await check(world, node, 999)
         assert told["verdict"] == "allow"
         assert told["words"] == "It would be paid: 3 rules were asked, none stops it."
+        told = await check(world, node, 999, approvers=[text_of(world.bob), text_of(world.carol)])
+        assert told["verdict"] == "allow"
         told = await check(world, node, 3_000)
         assert told["policies"][0]["rule"] == "travel"
         told = await check(world, node, 3_000, travelHash="0x" + "11" * 32)
