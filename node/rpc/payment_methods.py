@@ -29,8 +29,9 @@ from clawpurse.modules.payments.placed import PlacedHold, get_placed
 from clawpurse.modules.payments.records import OBJECT_NAMES, TREE, Listed, list_objects
 from clawpurse.modules.payments.schedules import get_scheduled
 from clawpurse.modules.payments.votes import Vote, get_votes
+from clawpurse.node.rpc.contract_views import batch_view, channel_view, invoice_view
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import Account, Hash, Limit, hex_of
+from clawpurse.node.rpc.values import Account, Hash, Limit, hex_of, text_or_none
 
 Json = dict[str, Any]
 KINDS: Final = tuple(sorted(OBJECT_NAMES.values()))
@@ -191,7 +192,7 @@ class PaymentMethods:
             ),
             Method(
                 "payment_listObjects",
-                "Escrows, placed holds, scheduled and refundable payments of an account",
+                "What an account has to do with: escrows, holds, batches, invoices, channels, …",
                 self.objects,
                 ObjectsParams,
                 cost=50,
@@ -266,7 +267,7 @@ def object_text(listed: Listed) -> str:
 
 
 def object_json(state: StateReader, listed: Listed) -> Json:
-    """Return an object with what is known of it; of kinds shown elsewhere, kind and id."""
+    """Return an object with what is known of it."""
     view = _VIEWS.get(listed.kind)
     details = {} if view is None else view(state, listed.id)
     return {"kind": listed.kind, "id": hex_of(listed.id), **details}
@@ -406,14 +407,12 @@ def _particulars(reference: bytes, travel_hash: bytes | None) -> Json:
     }
 
 
-def text_or_none(data: bytes) -> str | None:
-    """Return bytes as text if they are printable ASCII; pages and terminals show only that."""
-    return data.decode("ascii") if all(0x20 <= byte < 0x7F for byte in data) else None
-
-
 _VIEWS: Final[Mapping[str, Callable[[StateReader, bytes], Json]]] = {
+    "batch": batch_view,
+    "channel": channel_view,
     "escrow": escrow_json,
     "hold": hold_json,
+    "invoice": invoice_view,
     "payment": payment_json,
     "scheduled": scheduled_json,
 }

@@ -97,6 +97,11 @@ def hex_of(data: bytes) -> str:
     return "0x" + data.hex()
 
 
+def text_or_none(data: bytes) -> str | None:
+    """Return bytes as text if they are printable ASCII; pages and terminals show only that."""
+    return data.decode("ascii") if all(0x20 <= byte < 0x7F for byte in data) else None
+
+
 def parse_position(cursor: str) -> tuple[int, int]:
     """Read a cursor `height.index`. Raises `Malformed`."""
     height, separator, index = cursor.partition(".")

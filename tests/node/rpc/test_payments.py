@@ -12,7 +12,8 @@ from clawpurse.ledger.errors import Malformed
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction, Role
 from clawpurse.modules.kit.web.errors import NOT_FOUND
-from clawpurse.node.rpc.payment_methods import parse_object, text_or_none
+from clawpurse.node.rpc.payment_methods import parse_object
+from clawpurse.node.rpc.values import text_or_none
 from clawpurse.wallet.builder import sign_body
 from clawpurse.wallet.keys import SigningKey
 from tests.node.rpc.nodeworld import HOUR_MS, START_MS, NodeWorld, Running, node_world, text_of
