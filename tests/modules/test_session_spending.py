@@ -118,6 +118,15 @@ def test_payments_that_were_tried_and_undone_do_not_count_those_that_were_made_d
     assert chain.spent() == 1_000
 
 
+def test_a_payment_that_was_undone_after_it_counted_leaves_its_room() -> None:
+    """Bob has too little for the first, which counts before that is found out."""
+    chain = Agents()
+    chain.grant(owner=BOB, actions=EVERYTHING, caps=[["CLAW", 5_500, 5_500]])
+    receipt = chain.act(till("tries", CAROL, [5_000, 900]), owner=BOB)
+    assert receipt.code == 0
+    assert (chain.balance(CAROL), chain.spent(owner=BOB)) == (900, 910)
+
+
 # -- a day
 
 
