@@ -37,12 +37,13 @@ NETWORK_VERSION: Final = 1
 BASE_PORT_DEFAULT: Final = 9640
 PORT_MAX: Final = 65_535
 AUTHORITIES_DEFAULT: Final = 4
-EURO: Final = "EURX"
+# A money without an issuer to try second assets with; EURX is a name for issuers to take.
+EURO: Final = "TEUR"
 # One hundredth of a CLAW a payment: small, and not nothing, so that what people try here shows
 # what a fee does.
 FEE_MIN: Final = 1
 FAUCET_CLAW: Final = 1_000_000_00
-FAUCET_EURX: Final = 1_000_000_00
+FAUCET_TEUR: Final = 1_000_000_00
 # Each authority's own account pays for its votes: ten thousand of them.
 AUTHORITY_CLAW: Final = 100_00
 ASSETS: Final = (
@@ -200,7 +201,7 @@ def test_genesis(chain_id: str, time_ms: int, authorities: list[bytes]) -> Genes
     wallet; the first one's is the administrator.
     """
     faucet = public_key_of(faucet_seed(chain_id, time_ms))
-    balances = ((NATIVE_ASSET, FAUCET_CLAW), (EURO, FAUCET_EURX))
+    balances = ((NATIVE_ASSET, FAUCET_CLAW), (EURO, FAUCET_TEUR))
     return Genesis(
         chain_id=chain_id,
         time_ms=time_ms,

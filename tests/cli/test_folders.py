@@ -44,7 +44,7 @@ def test_a_network_is_what_the_interface_says(folder: Path) -> None:
     genesis = Genesis.from_json(made.genesis_file.read_bytes())
     assert genesis.hash == made.genesis_hash
     assert genesis.test_network
-    assert genesis.decimals == {"CLAW": 2, "EURX": 2}
+    assert genesis.decimals == {"CLAW": 2, "TEUR": 2}
     # The faucet's account, and one for each authority, so that votes need no wallet.
     owners = {entry.account for entry in genesis.accounts}
     assert owners == {faucet_account(genesis), *genesis.authorities}
