@@ -17,6 +17,9 @@ from clawpurse.modules.compliance.records import Get, own, pack
 from clawpurse.modules.compliance.velocity import Slots, counter_key
 
 GOVERNING_KEY: Final = b"g"
+# What is asked of an account, and answers by (side, name).
+Ask = Callable[[bytes, str], int]
+Table = dict[tuple[int, str], tuple[int, int]]
 # The place of each field in a rule as state keeps it; conditions are taken apart where judged.
 _VERDICT, _CONDITIONS = 1, 7
 
@@ -103,13 +106,27 @@ def judge(rules: Sequence[Any], facts: Facts, asset: str) -> Outcome:
 class Facts:
     """The facts of one payment, looked up when a condition first asks for them."""
 
-    __slots__ = ("_counted", "_known", "_movement", "_sight", "_subjects", "scope", "tests")
+    __slots__ = (
+        "_counted",
+        "_known",
+        "_levels",
+        "_listings",
+        "_movement",
+        "_risks",
+        "_sight",
+        "_subjects",
+        "scope",
+        "tests",
+    )
 
     def __init__(self, sight: Sight, movement: Movement) -> None:
         self._sight = sight
         self._movement = movement
         # Facts by what they are; the first condition that asks pays for it.
         self._known: dict[object, Any] = {}
+        self._levels: Table = {}
+        self._listings: Table = {}
+        self._risks: Table = {}
         self._counted: dict[bytes, Slots] = {}
         self._subjects: dict[bytes, bytes] = {}
         self.scope = ""
@@ -176,34 +193,21 @@ class Facts:
         found = self._sight.score(account)
         return -1 if found is None else found
 
-    def _span(
-        self, side: int, name: str, ask: Callable[[bytes, str], int], what: str
-    ) -> tuple[int, int]:
-        """Return the lowest and highest answer among whom a side means; asked once."""
-        place = (side, what, name)
-        span: tuple[int, int] | None = self._known.get(place)
-        if span is None:
-            movement = self._movement
-            if side == Side.SOURCE:
-                low = high = ask(movement.source, name)
-            elif side == Side.TARGET:
-                low = high = ask(movement.target, name)
-            else:
-                low, high = sorted((ask(movement.source, name), ask(movement.target, name)))
-            span = self._known[place] = low, high
+    def _span(self, table: Table, side: int, name: str, ask: Ask) -> tuple[int, int]:
+        """Return what "at least" and what "below" are asked of, among whom a side means.
+
+        Of either side it takes one: the highest is at least, the lowest below. Asked once.
+        """
+        movement = self._movement
+        if side == Side.SOURCE:
+            low = high = ask(movement.source, name)
+        elif side == Side.TARGET:
+            low = high = ask(movement.target, name)
+        else:
+            low, high = sorted((ask(movement.source, name), ask(movement.target, name)))
+        span = (high, low) if side == Side.EITHER else (low, high)
+        table[side, name] = span
         return span
-
-    def _at_least(
-        self, side: int, name: str, ask: Callable[[bytes, str], int], what: str, least: int
-    ) -> bool:
-        low, high = self._span(side, name, ask, what)
-        return (high if side == Side.EITHER else low) >= least
-
-    def _below(
-        self, side: int, name: str, ask: Callable[[bytes, str], int], what: str, least: int
-    ) -> bool:
-        low, high = self._span(side, name, ask, what)
-        return (low if side == Side.EITHER else high) < least
 
     def approvers(self, role: str) -> int:
         """Return how many people with a role approved, who are not the initiator."""
@@ -226,10 +230,12 @@ class Facts:
     # -- conditions
 
     def _attested(self, side: int, topic: str, least: int, _window: int) -> bool:
-        return self._at_least(side, topic, self.level, "level", least)
+        span = self._levels.get((side, topic)) or self._span(self._levels, side, topic, self.level)
+        return span[0] >= least
 
     def _not_attested(self, side: int, topic: str, least: int, _window: int) -> bool:
-        return self._below(side, topic, self.level, "level", least)
+        span = self._levels.get((side, topic)) or self._span(self._levels, side, topic, self.level)
+        return span[1] < least
 
     def _amount_at_least(self, _side: int, _name: str, limit: int, _window: int) -> bool:
         return self._movement.amount >= limit
@@ -247,10 +253,16 @@ class Facts:
         return slots.at(self._sight.time_ms, window_ms)[1] + 1 >= limit
 
     def _listed(self, side: int, name: str, _limit: int, _window: int) -> bool:
-        return self._at_least(side, name, self.in_list, "list", 1)
+        span = self._listings.get((side, name)) or self._span(
+            self._listings, side, name, self.in_list
+        )
+        return span[0] >= 1
 
     def _not_listed(self, side: int, name: str, _limit: int, _window: int) -> bool:
-        return self._below(side, name, self.in_list, "list", 1)
+        span = self._listings.get((side, name)) or self._span(
+            self._listings, side, name, self.in_list
+        )
+        return span[1] < 1
 
     def _new_counterparty(self, _side: int, _name: str, _limit: int, _window: int) -> bool:
         return self.is_new()
@@ -262,10 +274,12 @@ class Facts:
         return self._movement.travel_hash is None
 
     def _risk_at_least(self, side: int, name: str, limit: int, _window: int) -> bool:
-        return self._at_least(side, name, self.score, "risk", limit)
+        span = self._risks.get((side, name)) or self._span(self._risks, side, name, self.score)
+        return span[0] >= limit
 
     def _risk_missing(self, side: int, name: str, _limit: int, _window: int) -> bool:
-        return self._below(side, name, self.score, "risk", 0)
+        span = self._risks.get((side, name)) or self._span(self._risks, side, name, self.score)
+        return span[1] < 0
 
     def _purpose(self, _side: int, name: str, _limit: int, _window: int) -> bool:
         return self._movement.purpose == name
