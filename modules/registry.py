@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from clawpurse.ledger.module_api import Registry
 from clawpurse.modules.accounts import chain as accounts
+from clawpurse.modules.anchor import chain as anchor
 from clawpurse.modules.assets import chain as assets
 from clawpurse.modules.compliance import chain as compliance
 from clawpurse.modules.governance import chain as governance
 from clawpurse.modules.payments import chain as payments
+from clawpurse.modules.risk import chain as risk
 from clawpurse.modules.roles import chain as roles
 
 
@@ -24,5 +26,7 @@ def build_registry() -> Registry:
             governance.MODULE,
             payments.MODULE,
             compliance.MODULE,
+            risk.MODULE,
+            anchor.MODULE,
         )
     )

@@ -34,6 +34,7 @@ from clawpurse.modules.risk.records import (
     Weight,
     pack_reports,
     reports_key,
+    standing_of,
 )
 from tests.ledger.sandbox import ALICE, BOB, CAROL, ERIN, START_MS, Key
 from tests.modules.council import Council, event, kinds
@@ -170,7 +171,7 @@ def test_a_score_against_a_naive_count(
     def person(account: bytes) -> bytes:
         return account if account == BOB.account else bytes([people[account[0]]])
 
-    found = risk.standing_of(records.get, person, BOB.account, 1)
+    found = standing_of(records.get, person, BOB.account, 1)
     best: dict[int, int] = {}
     for number, score in enumerate(scores):
         if lasts[number] > 1:
@@ -394,7 +395,7 @@ def test_malformed_actions(name: str, fields: list[Any]) -> None:
 def test_an_oracle_s_sidecar_reports_with_a_session_key() -> None:
     chain, sidecar = Watch(opening={**OPENING, ONE: {"CLAW": 1_000}}), Key("sidecar")
     chain.heard(1, ONE)
-    terms = [
+    terms: list[Any] = [
         sidecar.public, "scores", chain.time_ms + HOUR_MS, [1], ["risk.report", "risk.withdraw"],
         [["CLAW", 10, 100]], [], b"", 0,
     ]  # fmt: skip
@@ -413,7 +414,7 @@ def test_an_oracle_s_sidecar_reports_with_a_session_key() -> None:
 def test_every_action_says_what_it_does() -> None:
     words = Words(lambda account: f"#{account[0]}", lambda asset, amount: f"{amount} {asset}")
     oracles = [bytes([number]) * 32 for number in (1, 2, 3)]
-    wanted = {
+    wanted: dict[str, tuple[list[Any], str]] = {
         "risk.setOracles": (
             [oracles, 2],
             "From now on scores of risk come from #1, #2, #3; 2 of 3 must report. Reports of "
