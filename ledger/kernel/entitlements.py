@@ -221,6 +221,10 @@ class Entitlements:
         data = self._overlay.get(TREE, session_key(account, key))
         return None if data is None else Session.unpack(data)
 
+    def has_session(self, account: bytes, key: bytes) -> bool:
+        """Tell whether a key is a session key of an account."""
+        return self._overlay.get(TREE, session_key(account, key)) is not None
+
     def set_session(self, account: bytes, key: bytes, session: Session | None) -> None:
         """Replace or remove a session; what a removed one took is forgotten with it."""
         data = None if session is None else session.pack()

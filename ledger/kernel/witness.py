@@ -49,7 +49,7 @@ class SessionMeter:
     transaction took is kept here, and `mark` and `rollback` follow attempts within it.
     """
 
-    __slots__ = ("_entitlements", "_taken", "_time_ms", "account", "key", "session")
+    __slots__ = ("_entitlements", "_taken", "_time_ms", "_today", "account", "key", "session")
 
     def __init__(
         self, entitlements: Entitlements, account: bytes, key: bytes, session: Session, time_ms: int
@@ -57,45 +57,48 @@ class SessionMeter:
         self._entitlements = entitlements
         self._taken: dict[str, int] = {}
         self._time_ms = time_ms
+        spent = entitlements.spent(account, key)
+        is_today = spent is not None and spent.day == day_of(time_ms)
+        self._today: dict[str, int] = dict(spent.amounts) if spent and is_today else {}
         self.account = account
         self.key = key
         self.session = session
 
-    def mark(self) -> dict[str, int]:
+    def mark(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return what was taken so far, for `rollback`."""
-        return dict(self._taken)
+        return dict(self._taken), dict(self._today)
 
-    def rollback(self, mark: dict[str, int]) -> None:
+    def rollback(self, mark: tuple[dict[str, int], dict[str, int]]) -> None:
         """Forget what was taken since `mark`; the caller rolls state back."""
-        self._taken = mark
+        self._taken, self._today = mark
 
-    def check(self, asset: str, amount: int) -> Spent:
-        """Return what the day's record becomes by taking more. Raises `Refused` above a cap."""
+    def check(self, asset: str, amount: int) -> None:
+        """Raise `Refused` if taking more would be above a cap."""
         cap = self.session.cap(asset)
         if cap is None:
             raise refuse("kernel.sessionAsset", self.account, asset)
         taken = self._taken.get(asset, 0) + amount
         if taken > cap.per_transaction:
             raise refuse("kernel.sessionPayment", self.account, taken, cap.per_transaction, asset)
-        day = day_of(self._time_ms)
-        spent = self._entitlements.spent(self.account, self.key)
-        amounts = dict(spent.amounts) if spent is not None and spent.day == day else {}
-        today = amounts.get(asset, 0)
-        if today + amount > cap.per_day:
-            left, resets_ms = max(0, cap.per_day - today), day_end_ms(self._time_ms)
-            raise refuse("kernel.sessionDay", self.account, amount, left, asset, resets_ms)
-        amounts[asset] = today + amount
-        return Spent(day, tuple(sorted(amounts.items())))
+        left = cap.per_day - self._today.get(asset, 0)
+        if amount > left:
+            resets_ms = day_end_ms(self._time_ms)
+            raise refuse("kernel.sessionDay", self.account, amount, max(0, left), asset, resets_ms)
 
     def charge(self, asset: str, amount: int, recipient: bytes | None) -> None:
         """Charge what leaves the account. `recipient` None: a fee, a deposit, or destroyed."""
+        if not self._entitlements.has_session(self.account, self.key):
+            # It gave itself up earlier in this transaction, and its day's sum with it.
+            raise refuse("kernel.key", self.account)
         allowed = self.session.recipients
         if recipient is not None and allowed and recipient not in allowed:
             raise refuse("kernel.sessionRecipient", self.account, recipient)
         if not amount:
             return
-        spent = self.check(asset, amount)
+        self.check(asset, amount)
         self._taken[asset] = self._taken.get(asset, 0) + amount
+        self._today[asset] = self._today.get(asset, 0) + amount
+        spent = Spent(day_of(self._time_ms), tuple(sorted(self._today.items())))
         self._entitlements.set_spent(self.account, self.key, spent)
 
 

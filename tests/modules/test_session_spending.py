@@ -206,6 +206,21 @@ def test_a_session_key_without_a_cap_on_the_native_asset_pays_no_fee_itself() ->
     assert chain.balance(BOB) == 1_000 - FEE
 
 
+def test_a_key_that_gave_itself_up_takes_nothing_more_in_the_same_transaction() -> None:
+    """What it took today is forgotten with it, so a payment behind that would be beyond its cap."""
+    chain = chain_with()
+    for _ in range(2):
+        chain.act(transfer(BOB, 990))
+    approves = [(AGENT, ALICE.account)]
+    resign = RawAction("accounts.resignSession", [ALICE.account, AGENT.public])
+    receipt = chain.act(resign, transfer(BOB, 900), approvers=approves)
+    assert receipt.rule == "kernel.key"
+    assert chain.spent() == 2_010
+    assert chain.act(transfer(BOB, 400), resign, approvers=approves).code == 0
+    assert (chain.session(), chain.spent()) == (None, 0)
+    assert not [key for (tree, key) in chain.state.records if tree == "kernel" and key[:1] == b"t"]
+
+
 # -- what is set apart, held, destroyed
 
 
