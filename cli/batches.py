@@ -263,8 +263,8 @@ def reject(session: Session, batch_id: str, reason: str, terms: Terms) -> None:
 
     def told(document: Json, _decimals: int) -> str:
         data = event_of(document, "payments.batchRejected")
-        over = "; it is over" if data["left"] < data["needed"] else ""
-        return f"{data['left']} people are left to approve it, {data['needed']} must{over}."
+        over = "; it is over" if data["possible"] < data["needed"] else ""
+        return f"{data['possible']} people can still approve it, {data['needed']} must{over}."
 
     act(session, terms, prepare, told)
 

@@ -28,12 +28,12 @@ INVOICE = click.argument("invoice_id", metavar="INVOICE")
     "create",
     examples=(
         "clawpurse invoice create 25 --purpose 'order 7' --expires 2h --from shop",
-        "clawpurse invoice create 25 --payer alice --purpose 'order 7' --from shop",
+        "clawpurse invoice create 25 --bill-to alice --purpose 'order 7' --from shop",
     ),
 )
 @click.argument("amount")
 @option("--asset", default="CLAW", show_default=True, help="What to be paid with.")
-@option("--payer", metavar="ACCOUNT", help="Who alone may pay it (default: anybody).")
+@option("--bill-to", metavar="ACCOUNT", help="Who alone may pay it (default: anybody).")
 @option("--purpose", default="", help="What it is for; public for ever.")
 @option("--preimage-hash", metavar="0xHASH", help="SHA-256 of the secret that redeems it.")
 @option("--expires", default="1h", show_default=True, metavar="TIME", help="36h, 10d, 2027-…Z.")

@@ -45,7 +45,7 @@ class Wish(NamedTuple):
 
     amount: str
     asset: str
-    payer: str | None
+    bill_to: str | None
     purpose: str
     preimage_hash: str | None
     expires: str
@@ -58,7 +58,7 @@ def create(session: Session, wish: Wish, terms: Terms) -> None:
     if len(purpose) > PURPOSE_BYTES_MAX:
         what = f"The purpose has {len(purpose)} bytes, at most {PURPOSE_BYTES_MAX} are allowed."
         raise UsageFault(what, NOTHING, "")
-    payer = None if wish.payer is None else account_of(session, wish.payer)
+    payer = None if wish.bill_to is None else account_of(session, wish.bill_to)
     lock = optional_id(wish.preimage_hash, "preimage hash")
     expires_ms = time_of(wish.expires, session.now_ms())
 

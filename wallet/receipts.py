@@ -31,7 +31,7 @@ from clawpurse.wallet.proofs import ProvenPayment, check_payment_proof
 # A receipt with the genesis of a large consortium in its proof.
 DOCUMENT_BYTES_MAX: Final = 256_000_000
 # Data fields of events that are amounts: strings in JSON, because 2^53 is not enough.
-_AMOUNT_NAMES: Final = ("amount", "deposit", "left")
+_AMOUNT_NAMES: Final = ("amount", "cumulative", "deposit", "left", "returned")
 VERDICTS: Final = ("allow", "hold", "deny")
 # How much of an id must be given before it is looked up; EXPERIENCE shows twelve digits.
 _PREFIX_CHARS_MIN: Final = 6

@@ -596,7 +596,7 @@ EVENTS: Final = {
         "travelHash",
     ),
     "payments.batchApproved": ("batchId", "approvals", "needed", "until"),
-    "payments.batchRejected": ("batchId", "left", "needed", "reason"),
+    "payments.batchRejected": ("batchId", "possible", "needed", "reason"),
     "payments.batchEnded": ("asset", "amount", "batchId", "outcome"),
     "payments.batchPaid": ("asset", "amount", "reference", "batchId", "number"),
 }

@@ -259,7 +259,7 @@ def test_an_approval_can_be_taken_back_and_given_again(world: World) -> None:
     batch_id = proposed(world)
     approve(world, batch_id, CAROL, DAVE)
     result = world.do(CAROL, "rejectBatch", batch_id, "wrong-month")
-    assert named(told(result, "payments.batchRejected"))["left"] == 2
+    assert named(told(result, "payments.batchRejected"))["possible"] == 2
     assert world.refused(ALICE, "executeBatch", batch_id, 3).facts == (batch_id, 1, 2)
     receipt = world.refused(CAROL, "rejectBatch", batch_id, "again")
     assert receipt.rule == "payments.batchRejectedAlready"
