@@ -422,7 +422,7 @@ def test_an_account_that_no_key_signs_for_names_one(world: World) -> None:
             b"",
         )
         proposal_id = proposal.events[0].data[0]
-        (receipt,) = world.pay(ALICE, act("accounts.execute", proposal_id, 450)).receipts
+        (receipt,) = world.pay(ALICE, act("accounts.execute", proposal_id, 500)).receipts
         assert (receipt.rule == "payments.channelKey") == refused
         assert bool(receipt.code) == refused
 
