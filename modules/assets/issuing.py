@@ -45,9 +45,6 @@ from clawpurse.modules.assets.records import (
 )
 from clawpurse.modules.assets.records import Reserve as ReserveRecord
 
-# The index counts in four bytes; a list that long is nobody's to read.
-ASSETS_MAX: Final = 2**32 - 1
-
 RULES: Final[Mapping[str, Rule]] = {
     "assets.exists": Rule(Code.DUPLICATE, "There is an asset {0:asset} already."),
     "assets.issuerFull": Rule(

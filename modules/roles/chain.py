@@ -43,8 +43,9 @@ from clawpurse.modules.roles.records import (
 ROLES_PER_ACCOUNT_MAX: Final = 64
 # A role for everybody is no role; the list is read in pages, so this bounds nothing but `db check`.
 HOLDERS_MAX: Final = 1_000_000
-# Names in use on one network, ever: they are listed, and a typing mistake stays in the list.
-NAMES_MAX: Final = 1_024
+# Names in use on one network, ever: they are listed, and a typing mistake stays in the list. Enough
+# for the duties over all assets of a hundred issuers who have as many as they can.
+NAMES_MAX: Final = 65_536
 # What sets things right again is never locked, or a network could lock itself out.
 NEVER_LOCKED: Final = ("governance.", "roles.")
 

@@ -5,21 +5,28 @@ If these failed, stolen money would move on, or an honest holder would be locked
 
 from __future__ import annotations
 
+from itertools import product
+from typing import cast
+
 import pytest
 
 from clawpurse.ledger.errors import Code
 from clawpurse.ledger.kernel.records import FEE_ACCOUNT, Balance, balance_key, holder_key
-from clawpurse.ledger.module_api import KERNEL
+from clawpurse.ledger.module_api import ALLOW, KERNEL, RELEASE, Context, Movement
 from clawpurse.ledger.transactions import RawAction
+from clawpurse.modules.assets.judging import on_transfer
 from clawpurse.modules.assets.records import (
     AUTHORISATION_REQUIRED,
     CLAWBACK,
     FREEZABLE,
     TRANSFERABLE,
+    Asset,
     Freeze,
     assets_hold,
     freezes_prefix,
     pack,
+    with_freeze,
+    with_level,
 )
 from tests.ledger.sandbox import ALICE, BOB, ERIN, Key, transfer
 from tests.modules.council import event
@@ -316,3 +323,56 @@ def test_powers_are_what_the_asset_was_issued_with() -> None:
     chain.done(AGENT, freeze(BOB))
     assert chain.refused(BOB, pay(ALICE, 1)).rule == "assets.frozen"
     assert not chain.asset().has(CLAWBACK)
+
+
+# -- the rules said once more, in another way
+
+
+class Eyes:
+    """What the hook sees: an asset and two balances."""
+
+    def __init__(self, asset: Asset, flags: dict[bytes, int]) -> None:
+        self._record = pack(*asset)
+        self._flags = flags
+
+    def get(self, _key: bytes) -> bytes:
+        return self._record
+
+    def holding(self, _asset: str, account: bytes) -> Balance:
+        return Balance(5, 0, self._flags.get(account, 0))
+
+
+def expected(asset: Asset, states: dict[bytes, tuple[int, int]], movement: Movement) -> bool:
+    """Whether a movement is allowed, from docs/modules/assets.md alone."""
+    owed = movement.purpose == RELEASE
+    home = ISSUER.account in (movement.source, movement.target)
+    for account in (movement.source, movement.target):
+        if account == ISSUER.account:
+            continue
+        sends = account == movement.source
+        freeze, level = states[account]
+        if asset.flags & FREEZABLE and (freeze == 2 or (freeze == 1 and sends and not home)):
+            return False
+        if asset.flags & AUTHORISATION_REQUIRED:
+            settles = owed or (sends and home)
+            if level == 0 or (level == 1 and not settles):
+                return False
+    if home:
+        return True
+    return bool(asset.flags & TRANSFERABLE) and not (asset.frozen and asset.flags & FREEZABLE)
+
+
+@pytest.mark.parametrize("flags", [f | t for f in (0, 1, 2, 3) for t in (0, TRANSFERABLE)])
+@pytest.mark.parametrize("frozen", [0, 1])
+def test_every_state_of_two_holders_is_judged_as_the_page_says(flags: int, frozen: int) -> None:
+    alice, bob, issuer = ALICE.account, BOB.account, ISSUER.account
+    pairs = ((alice, bob), (bob, alice), (alice, issuer), (issuer, alice))
+    asset = Asset("EURX", 2, "t", issuer, flags, None, frozen, 1)
+    for freezes, levels in product(product(range(3), repeat=2), product(range(3), repeat=2)):
+        states = {alice: (freezes[0], levels[0]), bob: (freezes[1], levels[1])}
+        bits = {who: with_level(with_freeze(0, f), level) for who, (f, level) in states.items()}
+        eyes = cast("Context", Eyes(asset, bits))
+        for (source, target), purpose in product(pairs, ("payments", RELEASE)):
+            movement = Movement("EURX", source, target, 1, purpose)
+            verdict = on_transfer(eyes, movement)
+            assert (verdict == ALLOW) == expected(asset, states, movement), (states, movement)
