@@ -17,6 +17,7 @@ from clawpurse.modules.kit.web.openrpc import discover_method, openrpc_document
 from clawpurse.modules.kit.web.subscriptions import Subscriptions
 from clawpurse.node.metrics import CONTENT_TYPE, Metrics
 from clawpurse.node.rpc.account_methods import AccountMethods
+from clawpurse.node.rpc.anchor_methods import AnchorMethods
 from clawpurse.node.rpc.asset_methods import AssetMethods
 from clawpurse.node.rpc.audit_methods import AuditMethods
 from clawpurse.node.rpc.chain_methods import ChainMethods
@@ -32,6 +33,7 @@ from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
 from clawpurse.node.rpc.object_methods import ObjectMethods
 from clawpurse.node.rpc.payment_methods import PaymentMethods
+from clawpurse.node.rpc.risk_methods import RiskMethods
 from clawpurse.node.rpc.role_methods import RoleMethods
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.session_methods import SessionMethods
@@ -66,6 +68,8 @@ def node_methods(services: Services) -> list[Method]:
         *ContractMethods(services).methods(),
         *ComplianceMethods(services, transactions).methods(),
         *CredentialMethods(services).methods(),
+        *RiskMethods(services).methods(),
+        *AnchorMethods(services).methods(),
         *GovernanceMethods(services).methods(),
         *MempoolMethods(services).methods(),
         *ConsensusMethods(services).methods(),
