@@ -1,1 +1,1 @@
-"""On-chain module: assets and their transfer."""
+"""On-chain module: assets, who issues and controls them, and paying with them."""
