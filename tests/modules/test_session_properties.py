@@ -17,7 +17,7 @@ from clawpurse.ledger.kernel.entitlements import day_of
 from clawpurse.ledger.kernel.records import Hold
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.transactions import RawAction
-from clawpurse.modules.accounts.sessions import REVOKE
+from clawpurse.modules.accounts.sessions import RESIGN, REVOKE
 from tests.ledger.sandbox import ALICE, BOB, CAROL, ERIN, FRANK, Key, open_account, transfer
 from tests.modules.agents import AGENT, EVERYTHING, FEE, HOUR_MS, ROBOT, Agents, till
 
@@ -31,7 +31,7 @@ AMOUNTS = st.sampled_from([1, 15, 29, 45, 100, 250, 381, 390, 400, 600, 690, 700
 PEOPLE = st.sampled_from([BOB, CAROL, ERIN, FRANK, ALICE])
 
 
-KINDS = "pay euros put more out back burn batch tries fails open".split()
+KINDS = "pay euros put more out back burn batch tries fails open resign".split()
 # One action of an agent: its kind, whom it is about, amounts.
 DEEDS = st.tuples(st.sampled_from(KINDS), PEOPLE, st.lists(AMOUNTS, min_size=1, max_size=4))
 STEPS = st.lists(
@@ -55,9 +55,9 @@ def holds_of(chain: Agents, owner: Key) -> list[bytes]:
     )
 
 
-def action_of(chain: Agents, kind: str, whom: Key, amounts: list[int]) -> RawAction:
+def action_of(chain: Agents, key: Key, kind: str, whom: Key, amounts: list[int]) -> RawAction:
     holds = holds_of(chain, ALICE) or [bytes(32)]
-    chosen = holds[amounts[0] % len(holds)]
+    chosen = holds[(amounts or [0])[0] % len(holds)]
     match kind:
         case "pay":
             return transfer(whom, amounts[0])
@@ -73,33 +73,25 @@ def action_of(chain: Agents, kind: str, whom: Key, amounts: list[int]) -> RawAct
             return till(kind, whom, amounts)
         case "open":
             return open_account(whom)
+        case "resign":
+            return RawAction(RESIGN.name, [ALICE.account, key.public])
     return till(kind, whom, amounts[0])
 
 
-def run(steps: list[Any]) -> None:
-    chain = Agents()
-    for key, caps in CAPS.items():
-        listed = [[asset, *limits] for asset, limits in caps.items()]
-        granted = chain.grant(key=key, lanes=[LANES[key]], actions=EVERYTHING, caps=listed)
-        assert granted.code == 0
-    taken: dict[tuple[Key, str, int], int] = defaultdict(int)
-    for key, wishes, fee, after_ms, manner in steps:
-        actions = [action_of(chain, *wish) for wish in wishes]
+class Costs:
+    """What each session key cost its owner, by asset and day."""
+
+    def __init__(self, chain: Agents) -> None:
+        self.chain = chain
+        self.taken: dict[tuple[Key, str, int], int] = defaultdict(int)
+
+    def act(self, key: Key, actions: list[RawAction], after_ms: int, **terms: Any) -> None:
+        """Try a transaction in a block, and hold what it cost against the caps."""
+        chain = self.chain
         before = {asset: chain.held(ALICE, asset) for asset in ASSETS}
-        if manner == "owner":
-            # The owner sets much apart, for the agents to get at.
-            chain.pay(ALICE, till("put", BOB, 5_000))
-            continue
-        if manner == "again":
-            # Revoked and granted again it is another session, whose day begins at nothing.
-            chain.pay(ALICE, RawAction(REVOKE.name, [key.public]))
-            listed = [[asset, *limits] for asset, limits in CAPS[key].items()]
-            chain.grant(key=key, lanes=[LANES[key]], actions=EVERYTHING, caps=listed)
-            for place in [place for place in taken if place[0] is key]:
-                del taken[place]
-            continue
-        payer = BOB if manner == "payer" else None
-        raw = chain.as_agent(*actions, key=key, lane=LANES[key], fee=fee, payer=payer)
+        resigns = any(action.name == RESIGN.name for action in actions)
+        approvers = [(key, ALICE.account)] if resigns else []
+        raw = chain.as_agent(*actions, key=key, lane=LANES[key], approvers=approvers, **terms)
         try:
             chain.block(raw, after_ms=after_ms)
         except Refused:
@@ -108,12 +100,42 @@ def run(steps: list[Any]) -> None:
             now = chain.held(ALICE, asset)
             spendable = before[asset].amount - now.amount
             lost = max(0, spendable, spendable + before[asset].held - now.held)
-            taken[key, asset, day_of(chain.time_ms)] += lost
+            self.taken[key, asset, day_of(chain.time_ms)] += lost
             per_transaction, per_day = CAPS[key].get(asset, (0, 0))
             assert lost <= per_transaction
-            assert taken[key, asset, day_of(chain.time_ms)] <= per_day
-            counted = chain.spent(asset, key)
-            assert counted >= lost
+            assert self.taken[key, asset, day_of(chain.time_ms)] <= per_day
+            if chain.session(key) is not None:
+                assert chain.spent(asset, key) >= lost
+
+    def grant(self, key: Key) -> None:
+        """Grant a session anew: it is another one, whose day begins at nothing."""
+        self.chain.pay(ALICE, RawAction(REVOKE.name, [key.public]))
+        caps = [[asset, *limits] for asset, limits in CAPS[key].items()]
+        self.chain.grant(key=key, lanes=[LANES[key]], actions=EVERYTHING, caps=caps)
+        for place in [place for place in self.taken if place[0] is key]:
+            del self.taken[place]
+
+
+def run(steps: list[Any]) -> None:
+    chain = Agents()
+    costs = Costs(chain)
+    for key in CAPS:
+        costs.grant(key)
+    for key, wishes, fee, after_ms, manner in steps:
+        if manner == "owner":
+            # The owner sets much apart, for the agents to get at.
+            chain.pay(ALICE, till("put", BOB, 5_000))
+        elif manner == "again":
+            costs.grant(key)
+        else:
+            actions = [action_of(chain, key, *wish) for wish in wishes]
+            payer = BOB if manner == "payer" else None
+            costs.act(key, actions, after_ms, fee=fee, payer=payer)
+    for key, caps in CAPS.items():
+        # The last chance: give itself up, and with it what it took, then take all once more.
+        resign = action_of(chain, key, "resign", BOB, [])
+        most = transfer(BOB, caps["CLAW"][0] - FEE)
+        costs.act(key, [resign, most], 1)
 
 
 @settings(max_examples=60, deadline=None)
