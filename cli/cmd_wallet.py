@@ -62,11 +62,11 @@ def send(
     yes: bool,
     allow_new_recipient: bool,
     override: bool,
-) -> None:
+) -> int:
     """Pay AMOUNT to TO, wait until it is final, and keep the receipt with its proof."""
     from clawpurse.cli import sending as work
 
-    work.send(
+    return work.send(
         session,
         work.Wish(to, amount, asset, from_, memo, fee, lane, idempotency_key, owner, payer),
         timeout_s=timeout,

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from clawpurse.cli import prompts
-from clawpurse.cli.failures import Pending, Rejected, UsageFault
+from clawpurse.cli.failures import Exit, Pending, Rejected, UsageFault
 from clawpurse.cli.output import OK, WARNING
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
@@ -43,6 +43,7 @@ from clawpurse.wallet.builder import (
     transfer_action,
 )
 from clawpurse.wallet.client import Fate, NodeClient
+from clawpurse.wallet.describe import printable
 from clawpurse.wallet.home import Named
 from clawpurse.wallet.keys import SigningKey
 from clawpurse.wallet.keystore import KeyInfo
@@ -95,8 +96,8 @@ def send(
     yes: bool,
     allow_new: bool,
     override: bool,
-) -> None:
-    """Make a payment and print its receipt.
+) -> int:
+    """Make a payment and print its receipt; returns the exit code: done, or pending when held.
 
     Raises `UsageFault`, `Rejected`, `WrongPassphrase`, `Unreachable` before anything was sent;
     `Rejected` or `Pending` afterwards.
@@ -110,14 +111,14 @@ def send(
         async with session.node() as node:
             work = _Payment(session, node, wish, key)
             quote = await work.quote(payer, recipient, override=override)
-            await work.simulate(quote)
+            holder = await work.simulate(quote)
             warn_new = quote.is_new and not allow_new
             if yes:
                 # Nothing is asked, so nothing is shown before all that can fail has not.
                 signer = _unlock(session, payer.name, passphrase_file)
-                _show(session, wish, quote, warn_new=warn_new)
+                _show(session, wish, quote, warn_new=warn_new, holder=holder)
             else:
-                _show(session, wish, quote, warn_new=warn_new)
+                _show(session, wish, quote, warn_new=warn_new, holder=holder)
                 if not prompts.confirm(session.out, "  Send?", "--yes"):
                     raise OperatorError(NOTHING)
                 signer = _unlock(session, payer.name, passphrase_file)
@@ -126,7 +127,7 @@ def send(
             return document, time.monotonic() - began
 
     document, took_s = trio.run(run)
-    _tell(session, wish.owner or payer.name, document, took_s)
+    return _tell(session, wish.owner or payer.name, document, took_s)
 
 
 class _Payment:
@@ -248,8 +249,11 @@ class _Payment:
             idempotency_key=self._key,
         )
 
-    async def simulate(self, quote: Quote) -> None:
-        """Ask the ledger's rules before a person is asked. Raises `Rejected`."""
+    async def simulate(self, quote: Quote) -> str | None:
+        """Ask the ledger's rules before a person is asked. Raises `Rejected`.
+
+        Returns the rule that would hold the payment, None if it would be paid at once.
+        """
         standing = quote.standing
         try:
             outcome = await self._node.simulate(
@@ -266,6 +270,8 @@ class _Payment:
             reason = outcome.reason or f"It would be refused ({outcome.code})."
             code = next((one for one in Code if one.label == outcome.code), Code.POLICY_REJECTED)
             raise Rejected(reason, NOTHING, quote.standing.look, code=code)
+        holders = [one["rule"] for one in outcome.trace if one.get("verdict") == "hold"]
+        return str(holders[0]) if holders else None
 
     async def perform(self, quote: Quote, signer: SigningKey, timeout_s: int) -> dict[str, Any]:
         """Sign, submit, wait; return the document of the final payment with its proof."""
@@ -381,7 +387,9 @@ def _unlock(session: Session, name: str, passphrase_file: Path | None) -> Signin
     return session.keystore.unlock(name, passphrase).signer
 
 
-def _show(session: Session, wish: Wish, quote: Quote, *, warn_new: bool) -> None:
+def _show(
+    session: Session, wish: Wish, quote: Quote, *, warn_new: bool, holder: str | None
+) -> None:
     """Show what will happen, before the question."""
     out = session.out
     to = titled(quote.recipient, account_text(quote.recipient.account))
@@ -402,22 +410,39 @@ def _show(session: Session, wish: Wish, quote: Quote, *, warn_new: bool) -> None
     out.note(f"  Amount      {amount}, fee {fee}, left {left}")
     if wish.memo:
         out.note(f"  Memo        {wish.memo}")
+    if holder is not None:
+        out.note(f"  Verdict     {WARNING} held by {holder} until somebody decides")
 
 
-def _tell(session: Session, payer: str, document: dict[str, Any], took_s: float) -> None:
-    """Save the receipt and say that it is paid, also when the receipt could not be saved."""
-    place = None
+def _tell(session: Session, payer: str, document: dict[str, Any], took_s: float) -> int:
+    """Save the receipt and say that it is paid, also when the receipt could not be saved.
+
+    What a rule holds is final, and not paid: it says so, and ends as what is pending does.
+    """
+    place, events = None, document["receipt"].get("events") or ()
+    held = next((one["data"] for one in events if one["kind"] == "kernel.held"), None)
+    ended = Exit.DONE if held is None else Exit.PENDING
     try:
         place = ReceiptStore(session.client_home.receipts_directory).save(document)
     except OperatorError as err:
-        session.out.warn(f"Paid, but the receipt is not saved: {err}")
+        what = "Paid" if held is None else "Held"
+        session.out.warn(f"{what}, but the receipt is not saved: {err}")
     if session.json_mode:
         session.out.emit(document)
-        return
+        return ended
     out = session.out
     final = f"Final in block {document['height']} after {took_s:.1f} s"
-    out.line(f"{out.mark(OK)} Paid. {final}. Proof checked.")
+    if held is None:
+        out.line(f"{out.mark(OK)} Paid. {final}. Proof checked.")
+    else:
+        rule = printable(str(held["rule"]))
+        out.line(f"{WARNING} Held, not paid yet, by {rule}. {final}. Proof checked.")
+        out.line(f"  Hold     {held['holdId']}")
     out.line(f"  Tx       {out.style(document['txId'], 'bold')}")
     if place is not None:
         out.line(f"  Receipt  {shown(place)}")
-    out.note(f"Next: clawpurse wallet history {payer}")
+    if held is None:
+        out.note(f"Next: clawpurse wallet history {payer}")
+    else:
+        out.note(f"Next: clawpurse hold show {held['holdId']}")
+    return ended
