@@ -241,6 +241,37 @@ def hexed(value: Any) -> Any:
     return value
 
 
+def test_a_stranger_makes_vouchers_and_ids_of_what_is_promised() -> None:
+    promises = VECTORS["promises"]
+    genesis, key = octets(promises["genesisHash"]), octets(promises["publicKey"])
+    voucher = promises["voucher"]
+    made = stranger.voucher_bytes(
+        genesis,
+        octets(voucher["channel"]),
+        voucher["asset"],
+        octets(voucher["payee"]),
+        voucher["amount"],
+    )
+    assert made == octets(voucher["bytes"]) and len(made) == 136
+    assert stranger.signature_holds(key, made, octets(voucher["signature"]))
+    redemption = promises["redemption"]
+    shown = octets(redemption["invoice"]), octets(redemption["request"])
+    made = stranger.redemption_bytes(genesis, *shown)
+    assert made == octets(redemption["bytes"]) and len(made) == 112
+    assert stranger.signature_holds(key, made, octets(redemption["signature"]))
+
+    def wire(value: Any) -> Any:
+        if isinstance(value, list):
+            return [wire(item) for item in value]
+        return octets(value) if isinstance(value, str) and value.startswith("0x") else value
+
+    for invoice in promises["invoices"]:
+        packed = stranger.pack(wire(invoice["terms"]))
+        assert stranger.blake("claw.invoice", packed) == octets(invoice["id"])
+    packed = stranger.pack(wire(promises["batch"]["contents"]))
+    assert stranger.blake("claw.batch", packed) == octets(promises["batch"]["id"])
+
+
 @pytest.mark.parametrize("number", range(len(VECTORS["transactions"])))
 def test_a_stranger_builds_the_same_transactions(number: int) -> None:
     vector = VECTORS["transactions"][number]

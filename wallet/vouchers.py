@@ -75,7 +75,7 @@ def make(key: SigningKey, terms: Terms, amount: int) -> Voucher:
 
 
 def make_many(key: SigningKey, terms: Terms, amounts: Iterable[int]) -> Iterator[Voucher]:
-    """Sign a voucher for each cumulative amount; about 60 µs each. Raises `Malformed`."""
+    """Sign a voucher for each cumulative amount; some ten thousand a second. Raises `Malformed`."""
     for amount in amounts:
         yield make(key, terms, amount)
 

@@ -311,7 +311,7 @@ EXECUTE: Final = ActionType(
     cost=800,
     words=_execute_words,
     # A transfer each, with its own event beside the kernel's.
-    cost_of=lambda values: 120 * int(values[1]),
+    cost_of=lambda values: 100 * int(values[1]),
 )
 ACTIONS: Final = (PROPOSE, APPROVE, REJECT, WITHDRAW, EXECUTE)
 

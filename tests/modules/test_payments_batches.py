@@ -348,7 +348,7 @@ def test_who_executes_pays_for_each_payment(world: World) -> None:
     receipt = world.refused(ALICE, "executeBatch", batch_id, 2)
     assert (receipt.code, receipt.rule) == (Code.LIMIT_EXCEEDED, "payments.batchLegs")
     few, many = (batches.EXECUTE.cost_with([batch_id, count]) for count in (1, 200))
-    assert many - few == 199 * 120
+    assert many - few == 199 * 100
 
 
 def test_an_account_has_so_many_open_and_no_more(world: World) -> None:

@@ -42,6 +42,10 @@ from clawpurse.ledger.transition import prepare  # noqa: E402
 from clawpurse.modules.governance.actions import OPENINGS  # noqa: E402
 from clawpurse.modules.governance.changes import Change, change_words  # noqa: E402
 from clawpurse.modules.governance.changes import Kind as ChangeKind  # noqa: E402
+from clawpurse.modules.payments.batches import Contents, Leg  # noqa: E402
+from clawpurse.modules.payments.invoices import Terms as InvoiceTerms  # noqa: E402
+from clawpurse.modules.payments.redeeming import redemption_bytes  # noqa: E402
+from clawpurse.modules.payments.vouchers import Terms, voucher_bytes  # noqa: E402
 from clawpurse.p2p.book import PeerRecord  # noqa: E402
 from clawpurse.p2p.handshake import Handshake, Identity  # noqa: E402
 from clawpurse.p2p.records import RecordCipher, frame_message  # noqa: E402
@@ -310,6 +314,42 @@ def vote_vectors(history: History) -> list[dict[str, Any]]:
     ]
 
 
+def promise_vectors(history: History) -> dict[str, Any]:
+    """A voucher, a redemption, and the ids of an invoice and a batch."""
+    payer, payee = bytes([0x41]) * 32, history.bob.account
+    key, genesis_hash = crypto.public_key_of(payer), history.genesis.hash
+    terms = Terms(genesis_hash, crypto.due_hash_of(b"channel"), "EURX", payee)
+    voucher = voucher_bytes(terms, 125_000)
+    salt, ends_ms = crypto.due_hash_of(b"salt"), START_MS + 3_600_000
+    invoice = InvoiceTerms(salt, payee, "EURX", 2_500, key, salt, b"order 7", ends_ms)
+    open_invoice = invoice._replace(payer=None, preimage_hash=None)
+    request = crypto.message_hash_of(b"request")
+    redemption = redemption_bytes(genesis_hash, open_invoice.id, request)
+    legs = (Leg(payee, 1_250, b"may"), Leg(key, 7, b""))
+    batch = Contents(salt, key, "EURX", legs, 1, (payee,), ends_ms, b"payroll", None)
+    return {
+        "seed": text(payer),
+        "publicKey": text(key),
+        "genesisHash": text(genesis_hash),
+        "voucher": {
+            "channel": text(terms.channel_id),
+            "asset": terms.asset,
+            "payee": text(payee),
+            "amount": 125_000,
+            "bytes": text(voucher),
+            "signature": text(crypto.sign(payer, voucher)),
+        },
+        "invoices": [{"terms": plain(one), "id": text(one.id)} for one in (invoice, open_invoice)],
+        "redemption": {
+            "invoice": text(open_invoice.id),
+            "request": text(request),
+            "bytes": text(redemption),
+            "signature": text(crypto.sign(payer, redemption)),
+        },
+        "batch": {"contents": plain(batch), "id": text(batch.id)},
+    }
+
+
 def peer_vectors(history: History) -> dict[str, Any]:
     """A handshake with fixed keys, the first record, a message's frames, a peer record."""
     seeds = [bytes([number]) * 32 for number in range(0x21, 0x27)]
@@ -381,6 +421,7 @@ def document() -> dict[str, Any]:
         "state": state_vectors(history),
         "payment": proof_vectors(history),
         "peers": peer_vectors(history),
+        "promises": promise_vectors(history),
     }
 
 

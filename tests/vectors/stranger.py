@@ -152,6 +152,20 @@ def proposal_id(contents: list[Any], expires_ms: int) -> bytes:
 # -- §4 transactions
 
 
+def voucher_bytes(
+    genesis_hash: bytes, channel: bytes, asset: str, payee: bytes, amount: int
+) -> bytes:
+    """§14: what a payer signs to pay over a channel."""
+    name = asset.encode("ascii").ljust(16, b"\x00")
+    head = b"clawpurse/vouch\x00" + genesis_hash + channel + name + payee
+    return head + amount.to_bytes(8, "big")
+
+
+def redemption_bytes(genesis_hash: bytes, invoice: bytes, request: bytes) -> bytes:
+    """§14: what the account that paid signs to have what an invoice bought."""
+    return b"clawpurse/redeem" + genesis_hash + invoice + request
+
+
 def transfer_body(
     chain_id: str,
     genesis_hash: bytes,
