@@ -249,7 +249,7 @@ def propose(context: Context, values: Sequence[Any], action: str) -> None:
     context.put(open_key(number), pack(policy_id))
     context.put(quota_key(context.sender), pack(held + 1))
     context.put(rules_key(policy_id), pack(packed))
-    data = (policy_id, number, name, scope)
+    data = (policy_id, number, name, asset)
     context.emit("compliance.policyProposed", (context.sender,), *data)
     _approved(context, policy_id, proposal)
 

@@ -1,4 +1,4 @@
-"""Subscription topics over the final log: blocks, transactions, account.
+"""Subscription topics over the final log: blocks, transactions, account, compliance.
 
 A cursor is a place in that log, `height.index`, the same on every node: it survives
 reconnecting, restarting, and another node. `blocks` uses index 0, `transactions` the place in
@@ -38,6 +38,8 @@ BLOCKS_PER_READ_MAX: Final = 64
 INDEX_MAX: Final = 2**32 - 1
 # Events turned into JSON between two turns of the loop: about a millisecond.
 EVENTS_SLICE: Final = 16
+# How the kinds of event begin that officers follow.
+_OFFICERS_FOLLOW: Final = (b"compliance.", b"kernel.held", b"kernel.holdEnded")
 Json = dict[str, Any]
 # (height, filter, first index) → (index within the block, JSON value) of the events that match.
 Reader = Callable[[int, Any, int], Iterator[tuple[int, Json]]]
@@ -117,6 +119,12 @@ def topics(services: Services) -> list[Topic]:
             BlockLog(services, readers.account),
             AccountFilter,
         ),
+        Topic(
+            "compliance",
+            "Each event of policies, lists and attestations, and each payment held or ended",
+            BlockLog(services, readers.compliance),
+            NoParams,
+        ),
     ]
 
 
@@ -155,19 +163,32 @@ class _Readers:
 
     def account(self, height: int, matching: Any, first: int) -> Iterator[tuple[int, Json]]:
         """Yield the events that touch an account, with their transaction's id."""
-        view, registry = self._services.chain.view(height), self._services.chain.registry
+        view = self._services.chain.view(height)
         for index, packed in enumerate(view.events[first:], first):
             # Ids stand in an event as they are: what does not hold the bytes is not decoded.
             if matching.account not in packed:
                 continue
             event = Event.unpack(packed)
-            if matching.account not in event.accounts:
+            if matching.account in event.accounts:
+                yield index, self._event_json(view, event, height, index)
+
+    def compliance(self, height: int, _matching: Any, first: int) -> Iterator[tuple[int, Json]]:
+        """Yield the events that officers follow, with their transaction's id."""
+        view = self._services.chain.view(height)
+        for index, packed in enumerate(view.events[first:], first):
+            # As above: the kind stands in an event as it is.
+            if not any(part in packed for part in _OFFICERS_FOLLOW):
                 continue
-            tx_id = None
-            if event.transaction is not None:
-                tx_id = hex_of(Receipt.unpack(view.receipts[event.transaction]).tx_id)
-            shown = event_json(event, registry)
-            yield index, {**shown, "txId": tx_id, "height": height, "index": index}
+            event = Event.unpack(packed)
+            if event.kind.encode("ascii").startswith(_OFFICERS_FOLLOW):
+                yield index, self._event_json(view, event, height, index)
+
+    def _event_json(self, view: BlockView, event: Event, height: int, index: int) -> Json:
+        tx_id = None
+        if event.transaction is not None:
+            tx_id = hex_of(Receipt.unpack(view.receipts[event.transaction]).tx_id)
+        shown = event_json(event, self._services.chain.registry)
+        return {**shown, "txId": tx_id, "height": height, "index": index}
 
 
 def _takes_part(view: BlockView, index: int, raw: bytes, account: bytes) -> bool:

@@ -127,7 +127,7 @@ def pay_for(
     travel_hash: bytes | None = None,
     approvers: Sequence[Key] = (),
 ) -> Receipt:
-    pairs = sorted([one.account, one.public] for one in approvers)
+    pairs: list[Any] = sorted([one.account, one.public] for one in approvers)
     action = RawAction("counter.pay", ["EUR", target.account, amount, travel_hash, pairs])
     signed = [(one, one.account) for one in approvers]
     return chain.pay(source, action, approvers=signed).receipts[0]

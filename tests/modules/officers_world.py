@@ -119,7 +119,7 @@ def attest(
     assert issuer is not None
     subject = message_hash_of(account.account) if subject is None else subject
     expires_ms = chain.time_ms + 30 * DAY_MS if expires_ms is None else expires_ms
-    fields = [account.account, subject, topic, level, expires_ms, EVIDENCE]
+    fields: list[Any] = [account.account, subject, topic, level, expires_ms, EVIDENCE]
     return RawAction("compliance.attest", fields)
 
 
@@ -154,7 +154,7 @@ def remove(name: str, *entries: bytes | Key, reason: str = "") -> RawAction:
     return RawAction("compliance.removeFromList", [name, _sorted(entries), reason])
 
 
-def _sorted(entries: Sequence[bytes | Key]) -> list[bytes]:
+def _sorted(entries: Sequence[bytes | Key]) -> list[Any]:
     return sorted(one.account if isinstance(one, Key) else one for one in entries)
 
 

@@ -287,7 +287,11 @@ def test_a_subject_is_bound_by_the_first_accepted_attestation_and_changed_by_off
     chain = Desk()
     chain.issuer("kyc")
     chain.attested(ALICE, subject=SUBJECT)
-    bound = lambda: chain.query("compliance.subject", ALICE.account)  # noqa: E731
+
+    def bound() -> bytes:
+        found: bytes = chain.query("compliance.subject", ALICE.account)
+        return found
+
     chain.do(ISSUER, revoke_attestation(ALICE))
     assert bound() == SUBJECT  # Nobody becomes nobody by losing an attestation.
     chain.do(ONE, set_subject(ALICE, OTHER_SUBJECT))

@@ -471,7 +471,7 @@ def test_an_opposite_and_a_repeated_fact_cost_nothing_more() -> None:
 
 def test_every_action_says_what_it_does() -> None:
     words = Words(lambda account: "bob", lambda asset, amount: f"{amount} {asset}")
-    said = {
+    said: dict[str, dict[str, Any]] = {
         "setIssuer": {"issuer": b"", "topics": ("kyc", "aml")},
         "removeIssuer": {"issuer": b"", "reason": "licence lost"},
         "attest": {"account": b"", "topic": "kyc", "level": 2, "expires": 0},

@@ -247,3 +247,24 @@ async def test_lists_ballots_freezes_and_credentials_are_read(autojump_clock: Mo
         await done(world, node, world.alice, "compliance.removeIssuer", world.bob.account, "left")
         (credential,) = (await node.call("credential_list", account=alice))["credentials"]
         assert (credential["status"], credential["counts"]) == ("accepted", False)
+
+
+async def test_officers_follow_what_is_held_and_what_comes_of_it(
+    autojump_clock: MockClock,
+) -> None:
+    async with node_world(roles=ROLES) as world:
+        node = await world.node()
+        await with_policy(world, node, RULES[2])
+        to = world.carol.account
+        await sent(world, node, world.alice, "assets.transfer", "EUR", to, 5)
+        receipt = await sent(world, node, world.alice, "assets.transfer", "EUR", to, 2_000)
+        seen: list[Any] = []
+        async with node.client().subscribe("compliance", from_cursor="0.0") as events:
+            with trio.fail_after(600):
+                while not seen or seen[-1]["kind"] != "kernel.holdEnded":
+                    seen.append((await events.__anext__()).data)
+        kinds = [one["kind"] for one in seen]
+        assert kinds[-2:] == ["kernel.held", "kernel.holdEnded"]
+        assert kinds[0] == "compliance.policyProposed" and "compliance.policyActive" in kinds
+        assert seen[-2]["txId"] == receipt["txId"] and seen[-1]["txId"] is None
+        assert not [kind for kind in kinds if kind.startswith("assets.")]

@@ -309,6 +309,7 @@ async def test_bad_subscriptions_are_refused(
         ("blocks", True),
         ("transactions", True),
         ("account", True),
+        ("compliance", True),
     ]
 
 
