@@ -1,7 +1,8 @@
 """What `db check` does: read every record, every certificate, every leaf, and compare.
 
 It changes nothing. What it proves: each block is the parent of the next, a quorum of the
-authorities signed each, and the state on disk is the one that the newest header names.
+authorities signed each, the state on disk is the one that the newest header names, and the
+modules' records do not contradict each other.
 """
 
 from __future__ import annotations
@@ -20,18 +21,21 @@ from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.errors import (
+    Bug,
     InvalidCertificate,
     Malformed,
     OperatorError,
     StorageFault,
 )
 from clawpurse.ledger.genesis import Genesis
+from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.store.blocks import BlockStore, check_blocks, check_indexes
 from clawpurse.ledger.store.format import enter
 from clawpurse.ledger.store.leveldb import LevelDbStore
 from clawpurse.ledger.store.recovery import check_state
 from clawpurse.ledger.store.state import StateStore, ordered_prefixes
 from clawpurse.modules.registry import build_registry
+from clawpurse.node.chain import CommittedState
 from clawpurse.node.home import NodeHome
 
 # How many blocks are read between two signs of life.
@@ -99,6 +103,13 @@ class DatabaseCheck:
             raise OperatorError("The database is empty.", "", "clawpurse start --home DIR")
         if origin[: crypto.HASH_BYTES] != self._genesis.hash:
             raise OperatorError("The database belongs to another network.", "", "")
+        declared = tuple((module.name, module.version) for module in build_registry().modules)
+        if self._genesis.modules != declared:
+            raise OperatorError(
+                "The database is of a network with other modules than this software has.",
+                "",
+                "clawpurse doctor",
+            )
         head = self._blocks.head()
         self.height = 0 if head is None else head[0]
         problems = [*self._check_records(), *self._check_chain(), *self._check_state()]
@@ -160,12 +171,29 @@ class DatabaseCheck:
                 yield str(progress.problem)
         self.leaves = sum(seen.values())
         packed = self._blocks.header(self.height) if self.height else None
-        if whole and packed is not None:
+        if whole:
             try:
-                root = Header.unpack(packed).state_root
-                StateStore.open(self._store, trees, root).close()
+                root = None if packed is None else Header.unpack(packed).state_root
+                state = StateStore.open(self._store, trees, root)
             except (StorageFault, Malformed) as err:
                 yield str(err)
+                return
+            try:
+                yield from self._check_modules(CommittedState(state))
+            finally:
+                state.close()
+
+    def _check_modules(self, reader: StateReader) -> Iterator[str]:
+        """Ask each module whether its records say the same; what a crash cannot do, we may have."""
+        for module in build_registry().modules:
+            for invariant in module.invariants:
+                self._progress(f"records of {module.name}")
+                try:
+                    problem = invariant(reader)
+                except (Bug, Malformed, StorageFault) as err:
+                    problem = str(err)
+                if problem is not None:
+                    yield f"state {module.name}: {problem}"
 
     def _progress(self, text: str) -> None:
         """Show where the check is: in place at a terminal, else a line every ten seconds."""

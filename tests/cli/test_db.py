@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from clawpurse.cli import db
 from clawpurse.cli.network import create_network
+from clawpurse.ledger.module_api import Registry
 from clawpurse.ledger.store import schema
 from clawpurse.ledger.store.kv import Batch
 from clawpurse.ledger.store.leveldb import LevelDbStore
@@ -58,6 +61,27 @@ def test_a_flipped_bit_in_state_is_found(cli: Cli, node_home: NodeHome) -> None:
     assert line.startswith(f"1 problem in {node_home.chain}; the first: ")
     assert f" → move {node_home.data} away and start: " in line
     assert json.loads(cli("db", "check", "--home", str(node_home.root), "--json").out)["error"]
+
+
+def test_records_that_contradict_each_other_are_found(
+    cli: Cli, node_home: NodeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no disk did, a slip of ours may have done; nobody else would ever look."""
+    registry = build_registry()
+    modules = list(registry.modules)
+    odd = replace(modules[1], invariants=(lambda _reader: "two lists differ",))
+    monkeypatch.setattr(db, "build_registry", lambda: Registry([modules[0], odd, *modules[2:]]))
+    done = cli("db", "check", "--home", str(node_home.root))
+    assert done.code == 1 and "state assets: two lists differ" in done.err
+
+
+def test_a_network_of_other_modules_is_not_called_damaged(
+    cli: Cli, node_home: NodeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody would move a whole database away."""
+    monkeypatch.setattr(db, "build_registry", lambda: Registry(build_registry().modules[:2]))
+    done = cli("db", "check", "--home", str(node_home.root))
+    assert done.code == 1 and "other modules" in done.err and "clawpurse doctor" in done.err
 
 
 def test_a_running_node_is_left_alone(cli: Cli, node_home: NodeHome) -> None:
