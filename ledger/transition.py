@@ -167,6 +167,8 @@ class Execution:
             overlay.forget_marks()
             yield
         for key, data in self._due(DUE_PREFIX, params.due_per_block_max):
+            if overlay.get(KERNEL, key) is None:
+                continue  # What was performed before it in this block cancelled it.
             overlay.put(KERNEL, key, None)
             self._perform_due(key, Due.unpack(data))
             overlay.forget_marks()

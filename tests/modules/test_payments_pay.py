@@ -412,3 +412,15 @@ def test_lists_are_read_in_pages_and_by_kind() -> None:
     only = world.query("payments.objects", BOB.account, None, 9, "scheduled")
     assert [one.id for one in only] == ids
     assert world.query("payments.objects", CAROL.account, None, 9) == []
+
+
+@pytest.mark.parametrize("blocks", range(6))
+def test_what_is_cancelled_in_the_block_in_which_it_is_due_is_not_done_too(blocks: int) -> None:
+    """The hold ends and the payment is forgotten at one time, in either order."""
+    world = World()
+    for _ in range(blocks):
+        world.block()
+    world.do(ALICE, "pay", *terms(amount=HELD_THEN_RETURNED, days=1))
+    result = world.wait_until(world.time_ms + DAY_MS)
+    assert "kernel.dueFailed" not in [event.kind for event in result.events]
+    assert world.account(ALICE).due_count == 0 and world.queue() == 0
