@@ -44,9 +44,11 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Compliance": {
         "compliance": Entry("cmd_compliance", "compliance", "policies: check, explain, decide"),
         "credential": Entry("cmd_credential", "credential", "what is attested of whom"),
+        "risk": Entry("cmd_risk", "risk", "scores of risk that several oracles agree on"),
     },
     "Audit": {
         "audit": Entry("cmd_audit", "audit", "export what happened with proofs, and check it"),
+        "anchor": Entry("cmd_anchor", "anchor", "documents that were there, logs that only grow"),
     },
     "Keys": {
         "keys": Entry("cmd_keys", "keys", "add, list, show, import, export, backup, …"),
