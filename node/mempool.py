@@ -63,7 +63,8 @@ class Standing(NamedTuple):
     """What the committed state at `height` says of a transaction's sender and payer.
 
     Of the sender's quota and place in the pool a session key gets a share only, so that its owner
-    can always send what revokes it.
+    can always send what revokes it. `limited`: the fee is within limits that somebody set, a
+    session key's owner or a sponsor.
     """
 
     height: int
@@ -71,6 +72,7 @@ class Standing(NamedTuple):
     payer_balance: int
     quota_left: int
     count_max: int
+    limited: bool
 
 
 class Admission(NamedTuple):
@@ -122,7 +124,9 @@ class Mempool:
         # By prefix of the wtx id. 128 bits cannot be ground, but two that do match are kept apart.
         self._by_prefix: dict[bytes, Entry | tuple[Entry, ...]] = {}
         self._senders: dict[bytes, _Sender] = {}
-        self._fees: dict[bytes, int] = {}
+        # By account, and whether they are within limits that it set. Those wait for nothing that
+        # the account sends itself: it must always be able to take back what it allowed.
+        self._fees: dict[tuple[bytes, bool], int] = {}
         self._order = ProposalOrder()
         self._quarantined: dict[bytes, str] = {}
         self._bytes = 0
@@ -248,7 +252,7 @@ class Mempool:
         if transaction.tx_id in self._quarantined:
             raise refuse("pool.quarantined", transaction.tx_id, table=POOL_RULES)
         books, env = self._at(head, now_ms)
-        sender, payer, meter, _ = authorise(books, prepared, env, self.limits.per_sender_max)
+        sender, payer, meter, sponsor = authorise(books, prepared, env, self.limits.per_sender_max)
         if prepared.cost > params.block_cost_max:
             raise refuse("kernel.cost", prepared.cost, params.block_cost_max)
         if body.idempotency_key is not None:
@@ -264,6 +268,7 @@ class Mempool:
             payer.balance,
             params.quota_cost_max // share - used,
             max(1, self.limits.per_sender_max // share),
+            meter is not None or sponsor is not None,
         )
 
     def _at(self, head: Head, now_ms: int) -> tuple[Books, BlockEnv]:
@@ -308,7 +313,7 @@ class Mempool:
             is_gap = not rival.ready
             self._drop(rival)
             self.fates.remember(rival.prepared.transaction)
-        entry = Entry(prepared, lane, self._arrivals, now_ms)
+        entry = Entry(prepared, lane, self._arrivals, now_ms, standing.limited)
         self._arrivals += 1
         # Only now may both become part of the pool: everything above can still refuse.
         self._senders[body.sender] = sender
@@ -344,11 +349,13 @@ class Mempool:
         body = prepared.transaction.body
         cost = sender.cost + prepared.cost
         payer = body.fee_account
-        fees = self._fees.get(payer, 0) + body.fee
+        fees = self._fees.get((payer, False), 0) + body.fee
+        if standing.limited:
+            fees += self._fees.get((payer, True), 0)
         if rival is not None:
             first = rival.prepared.transaction.body
             cost -= rival.prepared.cost
-            if first.fee_account == payer:
+            if first.fee_account == payer and (standing.limited or not rival.limited):
                 fees -= first.fee
         if body.fee and fees > standing.payer_balance:
             raise refuse("kernel.feeFunds", payer, standing.payer_balance, fees, NATIVE_ASSET)
@@ -432,7 +439,8 @@ class Mempool:
         if body.idempotency_key is not None:
             sender.keys[body.idempotency_key] = entry
         if body.fee:
-            self._fees[body.fee_account] = self._fees.get(body.fee_account, 0) + body.fee
+            place = body.fee_account, entry.limited
+            self._fees[place] = self._fees.get(place, 0) + body.fee
         self.fates.recall(transaction)
         self.fates.watch(transaction)
 
@@ -455,11 +463,12 @@ class Mempool:
         if body.idempotency_key is not None:
             del sender.keys[body.idempotency_key]
         if body.fee:
-            left = self._fees[body.fee_account] - body.fee
+            place = body.fee_account, entry.limited
+            left = self._fees[place] - body.fee
             if left:
-                self._fees[body.fee_account] = left
+                self._fees[place] = left
             else:
-                del self._fees[body.fee_account]
+                del self._fees[place]
         if entry.ready:
             self._order.remove(entry)
             entry.ready = False

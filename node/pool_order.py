@@ -41,12 +41,14 @@ class Lane:
 
 class Entry:
     """One pooled transaction. `size_bytes` is that of its signed form; `refusals` counts how
-    often a proposer did not include it, `strikes` how often that was its own fault.
+    often a proposer did not include it, `strikes` how often that was its own fault. `limited`:
+    somebody's limits apply to its fee, a session key's or a sponsor's.
     """
 
     __slots__ = (
         "accepted_ms",
         "lane",
+        "limited",
         "place",
         "prepared",
         "ready",
@@ -58,12 +60,20 @@ class Entry:
         "wtx_id",
     )
 
-    def __init__(self, prepared: Prepared, lane: Lane, arrival: int, accepted_ms: int) -> None:
+    def __init__(
+        self,
+        prepared: Prepared,
+        lane: Lane,
+        arrival: int,
+        accepted_ms: int,
+        limited: bool = False,
+    ) -> None:
         transaction = prepared.transaction
         self.prepared = prepared
         self.lane = lane
         self.sequence = transaction.body.sequence
         self.place: Place = (rate(prepared), arrival)
+        self.limited = limited
         self.ready = False
         self.refusals = 0
         self.strikes = 0

@@ -21,9 +21,9 @@ from clawpurse.ledger.transactions import (
 )
 from clawpurse.ledger.transition import Prepared, prepare
 from clawpurse.modules.accounts.sessions import GRANT, REVOKE
-from clawpurse.modules.accounts.sponsorship import SPONSOR
+from clawpurse.modules.accounts.sponsorship import END, SPONSOR
 from clawpurse.node.mempool import Mempool, PoolLimits
-from tests.node.poolworld import HOUR_MS, REGISTRY, PoolWorld, admit
+from tests.node.poolworld import FUNDS, HOUR_MS, REGISTRY, PoolWorld, admit
 
 AGENT = crypto.public_key_of(b"agent".ljust(32))
 OWNER, OTHER = 0, 1
@@ -142,3 +142,27 @@ def test_a_sponsored_transaction_waits_without_its_payer_s_signature() -> None:
     with pytest.raises(Refused) as refusal:
         admit(pool, world, dear)
     assert refusal.value.rule == "kernel.sponsorFee"
+
+
+def test_fees_that_wait_within_somebody_s_limits_do_not_keep_it_from_ending_them() -> None:
+    """Behind a gap they could wait for a day: each within its limits, together the balance."""
+    world, pool = PoolWorld(), Mempool()
+    sponsor, account = world.keys[OTHER], world.keys[OWNER]
+    half = FUNDS // 2
+    terms: list[Wire] = [account, half, FUNDS, FUNDS, [], world.time_ms + DAY_MS]
+    action = RawAction(SPONSOR.name, terms)
+    world.commit([taken(body_of(world, OTHER, action), (Role.SENDER, sponsor, sponsor))])
+    paid = RawAction("assets.transfer", ["CLAW", world.keys[2], 1])
+    for sequence in (1, 2):
+        body = body_of(world, OWNER, paid, sequence=sequence)._replace(payer=sponsor, fee=half)
+        assert not admit(pool, world, taken(body, (Role.SENDER, account, account))).ready
+    body = body_of(world, OWNER, paid, sequence=3)._replace(payer=sponsor, fee=half)
+    with pytest.raises(Refused) as refusal:
+        admit(pool, world, taken(body, (Role.SENDER, account, account)))
+    assert refusal.value.rule == "kernel.feeFunds"
+    ending = RawAction(END.name, [account])
+    body = body_of(world, OTHER, ending)._replace(fee=FUNDS)
+    assert admit(pool, world, taken(body, (Role.SENDER, sponsor, sponsor))).ready
+    again = body._replace(sequence=body.sequence + 1, fee=1)
+    with pytest.raises(Refused):
+        admit(pool, world, taken(again, (Role.SENDER, sponsor, sponsor)))
