@@ -549,3 +549,35 @@ def test_activation_and_expiry_are_told_and_leave_no_due_work() -> None:
     chain.do(ONE, add("a", ALICE))
     assert kinds(chain.block(after_ms=PROPOSAL_MS)) == []
     assert all(chain.account(one).due_count == 0 for one in OFFICERS[:2])
+
+
+def test_damage_is_found_by_full_checks() -> None:
+    """If lists and counts could differ unseen, a policy might look into half a list."""
+    chain = Desk()
+    chain.enact(NEVER)
+    chain.agree(set_list("a"))
+    chain.do(ONE, add("a", ALICE))
+    chain.issuer("kyc")
+    chain.propose(NEVER, policy="other")
+    active, whole = chain.query("compliance.version", "limits", 1), dict(chain.state.records)
+    module = chain.registry.by_name["compliance"]
+
+    def problems() -> list[str]:
+        found = [check(chain.state) for check in module.invariants]
+        return [one for one in found if one is not None]
+
+    assert problems() == []
+    for key, said in (
+        (b"ci", "issuers are there"),
+        (b"cl", "lists are there"),
+        (b"xma/" + ALICE.account, "has 0 entries"),
+        (b"la/" + (1).to_bytes(4, "big"), "since a version that it never had"),
+        (b"m", "not the active one"),
+        (b"plimits/" + (1).to_bytes(4, "big"), "version 1 of the policy limits is not there"),
+        (b"y" + ONE.account, "open proposals, its count is another"),
+        (b"t" + active.id, "in force without rules"),
+    ):
+        chain.state.records = dict(whole)
+        del chain.state.records["compliance", key]
+        (problem,) = problems()
+        assert said in problem, problem
