@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from clawpurse.ledger.crypto import SIGNATURE_BYTES
-from clawpurse.ledger.errors import Bug, Code
+from clawpurse.ledger.errors import Bug, Code, Refused
 from clawpurse.ledger.kernel.records import Hold, hold_key
 from clawpurse.ledger.module_api import (
     KERNEL,
@@ -314,7 +314,7 @@ def _claim(context: Context, values: Sequence[Any]) -> None:
         raise context.refuse("payments.channelEmpty", channel_id)
     channel = channel._replace(owed=max(channel.owed, amount))
     due = min(channel.owed - channel.paid, hold.amount)
-    refusal = context.attempt(lambda: context.pay_apart(channel.hold_id, due))
+    refusal = _pay(context, channel.hold_id, due)
     paid, rule = (due, "") if refusal is None else (0, refusal.rule)
     _write(context, channel_id, channel._replace(paid=channel.paid + paid))
     data = (channel.asset, paid, channel_id, channel.owed, hold.amount - paid, rule)
@@ -408,12 +408,23 @@ def _end(context: Context, channel_id: bytes, channel: Channel, outcome: str) ->
         if returned:
             context.give_back(channel.hold_id, returned)
         if owed:
-            refusal = context.attempt(lambda: context.pay_apart(channel.hold_id, owed))
+            refusal = _pay(context, channel.hold_id, owed)
             if refusal is not None:
                 _forget_refill(context, channel.hold_id)
                 context.suspend(channel.hold_id, refusal)
     data = (channel.asset, returned, channel_id, channel.owed, outcome)
     context.emit("payments.channelEnded", parties, *data)
+
+
+def _pay(context: Context, hold_id: bytes, amount: int) -> Refused | None:
+    """Pay out of a channel; returns what the ledger's rules refused it with.
+
+    What refuses only whoever asks (a session key beyond its caps) is raised: somebody else may.
+    """
+    refusal = context.attempt(lambda: context.pay_apart(hold_id, amount))
+    if refusal is not None and refusal.rule.startswith("kernel.session"):
+        raise refusal
+    return refusal
 
 
 def _on_hold_end(context: Context, end: HoldEnd) -> None:
