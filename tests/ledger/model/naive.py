@@ -54,6 +54,19 @@ class Promise:
     by_rule: str = ""
 
 
+@dataclass
+class Batch:
+    """Payments that are proposed: all of them or none."""
+
+    asset: str
+    payer: Key
+    legs: tuple[tuple[Key, int], ...]
+    needed: int
+    approvers: tuple[Key, ...]
+    end_ms: int
+    said: dict[Key, bool] = field(default_factory=dict)
+
+
 class Naive:
     """Everything that there is; `now_ms` is the time of the block that is open."""
 
@@ -75,10 +88,18 @@ class Naive:
         self.officers: set[Key] = set(OFFICERS)
         self.policed = False
         self.promises: dict[bytes, Promise] = {}
-        #: Promises that came due in the block that is open, and could not be paid.
-        self.suspended: list[Promise] = []
+        self.batches: dict[bytes, Batch] = {}
+        #: Who is attested to be one person with somebody else.
+        self.persons: dict[Key, str] = {}
 
     # -- what everything rests on
+
+    def person(self, who: Key) -> object:
+        """Who stands behind an account: a person with several, or the account itself."""
+        return self.persons.get(who, who)
+
+    def people_of(self, *keys: Key | None) -> set[object]:
+        return {self.person(key) for key in keys if key is not None}
 
     def held(self, who: Key, asset: str) -> int:
         return sum(
@@ -170,7 +191,8 @@ class Naive:
     def begin(self, after_ms: int) -> None:
         """What comes due at the start of a block."""
         self.now_ms += after_ms
-        self.suspended = []
+        for batch_id in [name for name, one in self.batches.items() if one.end_ms <= self.now_ms]:
+            del self.batches[batch_id]
         for promise_id, one in sorted(self.promises.items()):
             due_ms = one.finish_ms if one.kind == "timed escrow" else one.end_ms
             if due_ms > self.now_ms:
@@ -352,11 +374,12 @@ class Naive:
             found.add("payments.self")
         if one.end_ms <= self.now_ms or (one.finish_ms and one.finish_ms <= self.now_ms):
             found.add("payments.span")
-        if one.arbiter in (who, one.payee):
+        parties = self.people_of(who, one.payee)
+        if one.arbiter is not None and self.person(one.arbiter) in parties:
             found.add("payments.arbiterParty")
-        if set(one.deciders) & {who, one.payee}:
+        if self.people_of(*one.deciders) & parties:
             found.add("payments.releaserParty")
-        if len(one.deciders) < one.needed:
+        if len(self.people_of(*one.deciders)) < one.needed:
             found.add("payments.releasersFew")
         return found
 
@@ -393,6 +416,8 @@ class Naive:
             found.add("payments.late")
         if one.arbiter is None or who != one.arbiter:
             found.add("payments.party")
+        elif self.person(who) in self.people_of(one.payer, one.payee):
+            found.add("payments.arbiterParty")
         if not found:
             self.end(promise_id, paid=release)
         return found
@@ -447,7 +472,7 @@ class Naive:
             found.add("payments.noVotes")
         elif not decides:
             found |= {"payments.party", "kernel.role"}
-        if who in (one.payer, one.payee):
+        if self.person(who) in self.people_of(one.payer, one.payee):
             found.add("payments.ownHold")
         if self.now_ms >= one.end_ms:
             found.add("payments.late")
@@ -458,6 +483,9 @@ class Naive:
         return found
 
     def _voted(self, who: Key, promise_id: bytes, one: Promise, release: bool) -> None:
+        # A person has one vote, the newest, by whatever account.
+        for other in [key for key in one.votes if self.person(key) == self.person(who)]:
+            del one.votes[other]
         one.votes[who] = release
         entitled = self.officers if one.kind == "rule" else set(one.deciders)
         agreeing = [key for key, vote in one.votes.items() if vote == release and key in entitled]
@@ -467,6 +495,73 @@ class Naive:
             one.refused = True
             return
         self.end(promise_id, paid=release)
+
+    # -- batches
+
+    def propose_batch(self, one: Batch) -> Reasons:
+        found = Reasons() if one.asset in self.assets else {"kernel.asset"}
+        if any(target == one.payer for target, _ in one.legs):
+            found.add("payments.self")
+        approvers = self.people_of(*one.approvers)
+        if self.person(one.payer) in approvers:
+            found.add("payments.batchPayer")
+        if len(approvers - self.people_of(one.payer)) < one.needed:
+            found |= {"payments.batchPeople"} | ({"payments.batchPayer"} & found)
+        if not self.now_ms < one.end_ms <= self.now_ms + 30 * DAY_MS:
+            found.add("payments.batchSpan")
+        if sum(other.payer == one.payer for other in self.batches.values()) >= 16:
+            found.add("payments.batchesFull")
+        return found
+
+    def say_to_batch(self, who: Key, batch_id: bytes, yes: bool) -> Reasons:
+        one = self.batches.get(batch_id)
+        if one is None:
+            return {"payments.missing"}
+        if who not in one.approvers:
+            return {"payments.party"}
+        mine = [key for key in one.said if self.person(key) == self.person(who)]
+        if yes and any(one.said[key] for key in mine):
+            return {"payments.batchApprovedAlready"}
+        if not yes and one.said.get(who) is False:
+            return {"payments.batchRejectedAlready"}
+        one.said[who] = yes
+        left = {
+            self.person(key) for key in one.approvers if one.said.get(key, True)
+        } - self.people_of(one.payer)
+        if len(left) < one.needed:
+            del self.batches[batch_id]
+        return set()
+
+    def withdraw_batch(self, who: Key, batch_id: bytes) -> Reasons:
+        one = self.batches.get(batch_id)
+        if one is None:
+            return {"payments.missing"}
+        if who != one.payer:
+            return {"payments.party"}
+        del self.batches[batch_id]
+        return set()
+
+    def execute_batch(self, who: Key, batch_id: bytes) -> Reasons:
+        one = self.batches.get(batch_id)
+        if one is None:
+            return {"payments.missing"}
+        if who != one.payer and who not in one.approvers:
+            return {"payments.party"}
+        approving = self.people_of(*(key for key, yes in one.said.items() if yes))
+        if len(approving - self.people_of(one.payer)) < one.needed:
+            return {"payments.batchApprovals"}
+        before = dict(self.money), set(self.people), self.fees
+        for target, amount in one.legs:
+            found = self.may_pay(one.asset, one.payer, target, amount, whole=False, opener=who)
+            if found:
+                self.money.clear()
+                self.money.update(before[0])
+                self.people, self.fees = before[1], before[2]
+                return found
+            self.opened(target, who)
+            self.move(one.asset, one.payer, target, amount)
+        del self.batches[batch_id]
+        return set()
 
     # -- deeds of officers
 
