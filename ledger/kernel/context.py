@@ -113,12 +113,12 @@ class KernelContext(ValuePath):
         signed = self._scene.signed
         if signed is None:
             return ()
-        found: list[bytes] = []
+        found: dict[bytes, None] = {}
         for role, account, public_key, _ in signed.witness:
-            if role == _APPROVER and account != self._scene.sender and account not in found:
+            if role == _APPROVER and account != self._scene.sender:
                 record = self._books.account(account)
                 if record is not None and record.key == public_key:
-                    found.append(account)
+                    found[account] = None
         return tuple(found)
 
     def subject_of(self, account: bytes) -> bytes:

@@ -58,9 +58,9 @@ COST_DECLARED_MAX: Final = 1_000_000
 # The first item of the payload of due work that ends a proposal.
 DUE_EXPIRY: Final = "proposal"
 
-# Writes of a dozen records; reading up to 16 actions.
+# Writes of a dozen records; reading up to 16 actions, each of as many fields as it likes.
 COST_PROPOSE: Final = 400
-COST_ACTION: Final = 30
+COST_ACTION: Final = 60
 # Counting reads of each of 32 signers the account and who stands behind it.
 COST_APPROVE: Final = 1_200
 COST_REJECT: Final = 400

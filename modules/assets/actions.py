@@ -266,7 +266,8 @@ AUTHORISE: Final = _action(
 )
 CLAWBACK: Final = _action(
     "clawback",
-    300,
+    # Out of a hold, it ends whatever the hold was for, with up to ten rows of lists.
+    500,
     _clawback_words,
     ASSET_FIELD,
     _HOLDER,

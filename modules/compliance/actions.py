@@ -205,7 +205,8 @@ SET_SUBJECT: Final = ActionType(
         Field("subject", FieldType.HASH, "commitment; nil: nobody says", optional=True),
         _REASON,
     ),
-    cost=600,
+    # Counts up to 64 officers, twice.
+    cost=700,
     words=_set_subject_words,
 )
 SET_QUORUM: Final = ActionType(
@@ -214,7 +215,8 @@ SET_QUORUM: Final = ActionType(
         Field("needed", FieldType.INTEGER, "how many agree", low=1, high=OFFICERS_MAX),
         Field("delayMs", FieldType.INTEGER, "how long policies wait", high=DELAY_MS_MAX),
     ),
-    cost=600,
+    # Counts up to 64 officers, three times.
+    cost=900,
     words=_set_quorum_words,
 )
 PROPOSE: Final = ActionType(
@@ -232,7 +234,7 @@ PROPOSE: Final = ActionType(
             items=_RULE,
         ),
     ),
-    cost=1_200,
+    cost=1_300,
     words=_propose_words,
     # Each rule is read, judged, kept and read again when it comes into force.
     cost_of=lambda values: sum([10 + 10 * len(rule[7]) for rule in values[4]]),
@@ -256,7 +258,8 @@ SET_LIST: Final = ActionType(
             high=OFFICERS_MAX,
         ),
     ),
-    cost=600,
+    # Counts up to 64 officers, four times.
+    cost=1_100,
     words=_set_list_words,
 )
 ADD_TO_LIST: Final = ActionType(

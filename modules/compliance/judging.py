@@ -190,8 +190,11 @@ class Facts:
 
     def score(self, account: bytes, _name: str) -> int:
         """Return the score of risk of an account, -1 for none."""
-        found = self._sight.score(account)
-        return -1 if found is None else found
+        place = ("score", account)
+        if place not in self._known:
+            found = self._sight.score(account)
+            self._known[place] = -1 if found is None else found
+        return self._known[place]  # type: ignore[no-any-return]
 
     def _span(self, table: Table, side: int, name: str, ask: Ask) -> tuple[int, int]:
         """Return what "at least" and what "below" are asked of, among whom a side means.
@@ -214,8 +217,11 @@ class Facts:
         place = ("approvers", role)
         if place not in self._known:
             sight = self._sight
+            if "approvals" not in self._known:
+                self._known["approvals"] = sight.approvals()
             initiator = self.subject(sight.sender)
-            people = [self.subject(one) for one in sight.approvals() if sight.has_role(one, role)]
+            signed = self._known["approvals"]
+            people = [self.subject(one) for one in signed if sight.has_role(one, role)]
             self._known[place] = len({one: None for one in people if one != initiator})
         return self._known[place]  # type: ignore[no-any-return]
 

@@ -176,7 +176,7 @@ def _refund_words(fields: Mapping[str, Any], _words: Words) -> str:
 PAY: Final = ActionType(
     name="payments.pay",
     fields=_PAY_FIELDS,
-    cost=120,
+    cost=150,
     words=_pay_words,
     approvers=_pay_approvers,
     parse=_read_pay,

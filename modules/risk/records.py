@@ -144,7 +144,10 @@ def unpack_reports(data: bytes) -> tuple[Report, ...]:
 
 def can_count(report: Report, oracles: OracleSet, time_ms: int) -> Weight:
     """Tell whether a report is in time and its oracle still in the set, whoever it is."""
-    since = oracles.since(report.oracle)
+    return _in_force(report, oracles.since(report.oracle), time_ms)
+
+
+def _in_force(report: Report, since: int | None, time_ms: int) -> Weight:
     if since is None or report.set_number < since:
         return Weight.REMOVED
     return Weight.EXPIRED if report.expires_ms <= time_ms else Weight.COUNTS
@@ -159,7 +162,8 @@ def standing_of(get: Get, subject_of: SubjectOf, account: bytes, time_ms: int) -
     oracles, reports = oracles_at(get), reports_at(get, account)
     if not reports:
         return Standing(None, None, 0, oracles.needed, ())
-    weights = [can_count(report, oracles, time_ms) for report in reports]
+    since = dict(oracles.members)
+    weights = [_in_force(report, since.get(report.oracle), time_ms) for report in reports]
     subject = subject_of(account)
     highest: dict[bytes, int] = {}
     for place, report in enumerate(reports):

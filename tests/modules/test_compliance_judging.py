@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from clawpurse.ledger.blocks import TRACE_MAX, Receipt
@@ -27,7 +27,7 @@ from clawpurse.ledger.module_api import (
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.compliance import rings
 from clawpurse.modules.compliance.hook import End
-from clawpurse.modules.compliance.language import KINDS
+from clawpurse.modules.compliance.language import COST_MAX, KINDS, cost_of, read_rules
 from clawpurse.modules.compliance.queries import Circumstances, report, sight_at
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, Key, transfer
 from tests.modules.council import event, kinds
@@ -468,9 +468,14 @@ def prepared_desk() -> Desk:
 def test_what_is_asked_before_a_payment_is_what_consensus_does(
     rules: list[Any], more: list[Any], payments: list[Any]
 ) -> None:
+    policies = {
+        name: [make(f"r{n}", *conditions) for n, (make, conditions) in enumerate(drawn)]
+        for name, drawn in (("first", rules), ("second", more))
+    }
+    read = [read_rules([tuple(rule) for rule in one], "EUR") for one in policies.values()]
+    assume(sum(cost_of(one) for one in read) <= COST_MAX)  # type: ignore[arg-type]
     chain = prepared_desk()
-    for name, drawn in (("first", rules), ("second", more)):
-        named = [make(f"r{n}", *conditions) for n, (make, conditions) in enumerate(drawn)]
+    for name, named in policies.items():
         chain.enact(*named, policy=name)
     for source, target, amount, travel, approvers, wait_ms in payments:
         chain.block(after_ms=wait_ms)
