@@ -1,7 +1,7 @@
 """Does what a tutorial says, as its reader would: types its commands, compares what they print.
 
 In a block marked `console`, a line that begins with `$ ` is typed into one shell; lines that end
-in a backslash go on. What follows is what it prints: each line must come, in that order, among
+in a backslash go on, and a file after `<<END` goes on to END. What follows is what it prints: each line must come, in that order, among
 what is printed (lines that nobody needs to read are left out of a page). In an expected line `…`
 stands for anything. `$ NAME=0x…` takes the id that was printed last; an id is 32 bytes. A comment
 `<!-- fails -->` right before a block says that its last command ends with another code than 0.
@@ -38,14 +38,20 @@ def steps(page: str) -> Iterator[Step]:
         for number, line in enumerate(block[2].splitlines(), first):
             if line.startswith("$ "):
                 commands.append((number, [line[2:]], []))
-            elif commands[-1][1][-1].endswith("\\"):
-                commands[-1][1].append(line.strip())
+            elif goes_on(commands[-1][1]):
+                commands[-1][1].append(line)
             elif line.strip():
                 commands[-1][2].append(line)
         for number, typed, printed in commands:
             last = number == commands[-1][0]
-            text = " ".join(part.rstrip("\\").strip() for part in typed)
-            yield Step(text, tuple(printed), number, bool(block[1]) and last)
+            yield Step("\n".join(typed), tuple(printed), number, bool(block[1]) and last)
+
+
+def goes_on(typed: list[str]) -> bool:
+    """Tell whether a command has another line: after a backslash, or up to the END of a file."""
+    if "<<END" in typed[0]:
+        return typed[-1] != "END"
+    return typed[-1].endswith("\\")
 
 
 def matches(expected: str, printed: str) -> bool:
@@ -84,7 +90,7 @@ class Reader:
     def _type(self, step: Step) -> str:
         """Run one command; `export` is remembered for those after it."""
         done = subprocess.run(
-            ["bash", "-c", f"{step.command}\nstatus=$?; env -0 > .environment; exit $status"],
+            ["bash", "-c", f"set -a\n{step.command}\nstatus=$?; env -0 > .environment; exit $status"],
             cwd=self._folder,
             env=self._variables,
             stdin=subprocess.DEVNULL,
