@@ -127,13 +127,16 @@ def pack_attestations(found: tuple[Attestation, ...]) -> bytes:
 
 def level_in(get: Get, found: tuple[Attestation, ...], topic: str, time_ms: int) -> int | None:
     """Return the highest level that counts at a time, None for no attestation that does."""
-    highest: int | None = None
-    for one in found:
-        if one.topic != topic or one.status != Status.ACCEPTED or time_ms >= one.expires_ms:
-            continue
-        if (highest is None or one.level > highest) and may_attest(get, one.issuer, topic):
-            highest = one.level
-    return highest
+    counting = [
+        one
+        for one in found
+        if one.topic == topic and one.status == Status.ACCEPTED and time_ms < one.expires_ms
+    ]
+    # From the highest down, so that few issuers are looked up, however many attested it.
+    for one in sorted(counting, key=lambda one: -one.level):
+        if may_attest(get, one.issuer, topic):
+            return one.level
+    return None
 
 
 def level(reader: StateReader, account: bytes, topic: str, time_ms: int) -> int | None:

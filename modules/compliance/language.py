@@ -145,8 +145,8 @@ SHAPES: Final[Mapping[Kind, Shape]] = {
     Kind.NEW_COUNTERPARTY: Shape(_NOBODY, False, 0, 0, fact=120),
     Kind.APPROVALS_BELOW: Shape(_NOBODY, True, 1, OFFICERS_MAX, fact=400),
     Kind.NO_TRAVEL_HASH: Shape(_NOBODY, False, 0, 0),
-    Kind.RISK_AT_LEAST: Shape(_PARTIES, False, 0, RISK_MAX, fact=400),
-    Kind.RISK_MISSING: Shape(_PARTIES, False, 0, 0, fact=400),
+    Kind.RISK_AT_LEAST: Shape(_PARTIES, False, 0, RISK_MAX, fact=500),
+    Kind.RISK_MISSING: Shape(_PARTIES, False, 0, 0, fact=500),
     Kind.PURPOSE: Shape(_NOBODY, True, 0, 0),
 }
 VELOCITY_KINDS: Final = (Kind.SUM_AT_LEAST, Kind.COUNT_AT_LEAST)

@@ -67,7 +67,7 @@ RULES: Final = {
     ),
     # Policies.
     "compliance.policyName": Rule(
-        Code.MALFORMED, "{0:text} is no name of a policy: at most {1:number} characters, no dot."
+        Code.MALFORMED, "No policy can be called {0:text}: at most {1:number} characters, no dot."
     ),
     "compliance.ruleTwice": Rule(Code.MALFORMED, "The policy names the rule {0:text} twice."),
     "compliance.badVerdict": Rule(
