@@ -334,7 +334,7 @@ RULES: Final[Mapping[str, Rule]] = {
         Code.MALFORMED, "A proposal cannot end at {0:time}, only from {1:time} to {2:time}."
     ),
     "accounts.proposalAction": Rule(
-        Code.MALFORMED, "{0:text} is what a signer does, not what an account can be proposed to do."
+        Code.MALFORMED, "The action {0:text} is a signer's; no account can be proposed to do it."
     ),
     "accounts.proposalsFull": Rule(
         Code.LIMIT_EXCEEDED,

@@ -65,7 +65,7 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "assets.dutyRole": Rule(
         Code.NOT_AUTHORISED,
-        "{0:text} is named as a duty over an asset; only that asset's issuer appoints to it.",
+        "The role {0:text} is a duty over an asset; only that asset's issuer appoints to it.",
     ),
     "assets.reserveTime": Rule(
         Code.MALFORMED,

@@ -150,11 +150,21 @@ class Batch(NamedTuple):
 SubjectOf = Callable[[bytes], bytes]
 
 
+def approvals_of(batch: Batch, subject_of: SubjectOf, time_ms: int) -> tuple[bytes, ...]:
+    """Return which approvals count now: one a person, never the payer's, nobody's who said no."""
+    seen = {subject_of(batch.payer), *[subject_of(one) for one in batch.rejections]}
+    found: list[bytes] = []
+    for account, until_ms in batch.approvals:
+        person = subject_of(account)
+        if until_ms > time_ms and person not in seen:
+            seen.add(person)
+            found.append(account)
+    return tuple(found)
+
+
 def approved_by(batch: Batch, subject_of: SubjectOf, time_ms: int) -> int:
-    """Return how many people approve now: not accounts, never the payer, nobody who said no."""
-    others = {subject_of(batch.payer), *[subject_of(one) for one in batch.rejections]}
-    people = {subject_of(one.account) for one in batch.approvals if one.until_ms > time_ms}
-    return len(people - others)
+    """Return how many people approve now."""
+    return len(approvals_of(batch, subject_of, time_ms))
 
 
 def left_to_ask(batch: Batch, subject_of: SubjectOf) -> int:
@@ -441,14 +451,19 @@ def _execute(context: Context, values: Sequence[Any]) -> None:
         _require_approver(context, batch_id, batch)
     if declared < batch.leg_count:
         raise context.refuse("payments.batchLegs", batch_id, batch.leg_count, declared)
-    people = approved_by(batch, context.subject_of, context.time_ms)
-    if people < batch.needed:
-        raise context.refuse("payments.batchApprovals", batch_id, people, batch.needed)
+    approvals = approvals_of(batch, context.subject_of, context.time_ms)
+    if len(approvals) < batch.needed:
+        raise context.refuse("payments.batchApprovals", batch_id, len(approvals), batch.needed)
     legs = _legs_at(context.get(legs_key(batch_id)))
     # Over before it pays: nothing that it does can find it open.
     _end(context, batch_id, batch, EXECUTED)
+    # Whoever sends this, the payer wanted it, and policies are to see who approved.
+    context.act_for(batch.payer, approvals, lambda: _pay(context, batch_id, batch, legs))
+
+
+def _pay(context: Context, batch_id: bytes, batch: Batch, legs: Sequence[Leg]) -> None:
+    """Pay all of it. No payment may be held: the batch is paid whole or not at all."""
     for number, leg in enumerate(legs):
-        # No leg may be held: the batch is paid whole or not at all.
         context.transfer(
             batch.asset,
             batch.payer,

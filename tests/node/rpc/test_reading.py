@@ -14,6 +14,7 @@ from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.crypto import params_hash_of
 from clawpurse.ledger.genesis import Genesis
+from clawpurse.modules.registry import build_registry
 from clawpurse.wallet.keys import SigningKey
 from tests.node.rpc.nodeworld import (
     NodeWorld,
@@ -370,9 +371,8 @@ async def test_node_peers_and_health(
     info = await node.call("node_getInfo")
     assert (info["name"], info["isAuthority"], info["signing"]) == ("authority-1", True, True)
     assert info["authority"] == authority_text(world.genesis.authorities[0])
-    assert [one["name"] for one in info["modules"]] == [
-        "kernel", "accounts", "assets", "roles", "governance",
-    ]  # fmt: skip
+    names = [name for name, _ in build_registry().trees]
+    assert [one["name"] for one in info["modules"]] == names
     follower = await world.node("follower", node)
     await until(lambda: follower.node.services.network.count == 1)
     theirs = await follower.call("node_getInfo")
@@ -458,15 +458,31 @@ ORDER = {
     "account_getSequence": "account lane",
     "account_getSigners": "account",
     "account_getTransactions": "account limit cursor newestFirst fromHeight toHeight",
+    "anchor_getDocument": "commitment account limit cursor",
+    "anchor_getLog": "log",
+    "anchor_listLogs": "account limit cursor",
     "asset_get": "asset",
     "asset_getHolders": "asset frozen limit cursor",
     "asset_getHolding": "asset account atHeight",
     "asset_getSupply": "asset atHeight",
     "asset_list": "limit cursor issuer",
+    "chain_findEvents": "account asset dueOnly fromHeight toHeight cursor",
+    "chain_getAuthorityChanges": "after toHeight",
     "chain_getBlock": "height hash transactions",
+    "chain_getInclusion": "height transactions events start",
     "chain_getLightBlock": "height",
     "chain_getProof": "key module path atHeight",
+    "compliance_check": "from to asset amount travelHash approvers",
+    "compliance_explain": "txId",
+    "compliance_getList": "name version limit cursor",
+    "compliance_getProposal": "proposal number",
+    "compliance_getRules": "asset policy version",
+    "compliance_listFreezes": "asset limit cursor",
+    "compliance_listProposals": "limit cursor",
     "consensus_getEvidence": "limit cursor",
+    "credential_check": "account topic level",
+    "credential_list": "account",
+    "credential_listIssuers": "limit cursor",
     "faucet_request": "account",
     "governance_getProposal": "proposal",
     "governance_listProposals": "status limit cursor",
@@ -474,6 +490,18 @@ ORDER = {
     "mempool_getTransactions": "limit cursor",
     "multisig_getProposal": "proposal",
     "multisig_listProposals": "account limit cursor",
+    "payment_getBatch": "batch",
+    "payment_getChannel": "channel",
+    "payment_getEscrow": "escrow",
+    "payment_getHold": "hold",
+    "payment_getInvoice": "invoice",
+    "payment_getRefunds": "payment",
+    "payment_getScheduled": "scheduled",
+    "payment_listBatches": "account limit cursor",
+    "payment_listHolds": "officers account limit cursor",
+    "payment_listObjects": "account kind limit cursor",
+    "payment_verifyVoucher": "channel amount signature",
+    "risk_getScore": "account",
     "role_check": "account role atHeight",
     "role_getHistory": "account role limit cursor",
     "role_list": "role account limit cursor",
