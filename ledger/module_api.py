@@ -300,7 +300,8 @@ class Context(Protocol):
     def approvals(self) -> tuple[bytes, ...]:
         """Accounts for which, beside the sender, a key signed as approver that may sign for them.
 
-        Each once, ascending; two of them can be one subject's (`subject_of`).
+        Each once, ascending; two of them can be one subject's (`subject_of`). Within `act_for`
+        those too who approved before, on the ledger.
         """
 
     def transfer(
@@ -378,6 +379,14 @@ class Context(Protocol):
 
         For proposals that enough signers approved. Whoever sends the transaction has to pay for
         their static cost (`actions_cost`).
+        """
+
+    def act_for(self, account: bytes, approvals: Sequence[bytes], deed: Callable[[], None]) -> None:
+        """Do `deed` in the name of an account that wanted it, and of those who approved since.
+
+        Hooks see the account as sender, whoever sends the transaction, and `approvals` beside
+        its own approvers; the account pays for accounts that are opened. The module answers for
+        all of them: it has their word on the ledger.
         """
 
     def action_type(self, name: str) -> ActionType:

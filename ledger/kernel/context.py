@@ -5,7 +5,7 @@ How value moves is in `value.py`; here is what else a handler may ask and do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from clawpurse.ledger import codec
@@ -110,16 +110,16 @@ class KernelContext(ValuePath):
     @property
     def approvals(self) -> tuple[bytes, ...]:
         """Accounts for which an entitled key signed as approver."""
-        signed = self._scene.signed
+        signed, sender = self._scene.signed, self._scene.sender
         if signed is None:
             return ()
-        found: dict[bytes, None] = {}
+        found: dict[bytes, None] = {one: None for one in self._scene.endorsed if one != sender}
         for role, account, public_key, _ in signed.witness:
-            if role == _APPROVER and account != self._scene.sender:
+            if role == _APPROVER and account != sender:
                 record = self._books.account(account)
                 if record is not None and record.key == public_key:
                     found[account] = None
-        return tuple(found)
+        return tuple(sorted(found)) if self._scene.endorsed else tuple(found)
 
     def subject_of(self, account: bytes) -> bytes:
         """Return who stands behind an account."""
@@ -261,6 +261,17 @@ class KernelContext(ValuePath):
         finally:
             scene.sender, scene.depositor, scene.single = before
             scene.performing = False
+
+    def act_for(self, account: bytes, approvals: Sequence[bytes], deed: Callable[[], None]) -> None:
+        """Do what an account wanted and others approved since."""
+        scene = self._scene
+        before = scene.sender, scene.depositor, scene.meter, scene.endorsed
+        scene.sender = scene.depositor = account
+        scene.meter, scene.endorsed = None, tuple(approvals)
+        try:
+            deed()
+        finally:
+            scene.sender, scene.depositor, scene.meter, scene.endorsed = before
 
     def _needs_signers(self, action: Any, values: Sequence[Any], account: bytes) -> bool:
         signed = self._scene.signed

@@ -25,14 +25,16 @@ class Scene:
 
     `id` makes ids of holds and due work unique; `depositor` pays for accounts that it opens;
     `single` tells whether it is one action, so that a hold may stop it whole. `meter` charges
-    what a session key takes; `signed` is the transaction, None in due work. Events and trace are
-    taken over by the transition when it succeeds.
+    what a session key takes; `signed` is the transaction, None in due work. `endorsed` are those
+    who approved on the ledger before what is performed now. Events and trace are taken over by
+    the transition when it succeeds.
     """
 
     __slots__ = (
         "_made",
         "asking",
         "depositor",
+        "endorsed",
         "events",
         "held",
         "id",
@@ -67,6 +69,7 @@ class Scene:
         self.signed = signed
         self.meter = meter
         self.asking = self.held = self.moved = self.performing = False
+        self.endorsed: tuple[bytes, ...] = ()
         self.events: list[Event] = []
         self.trace: list[tuple[str, int, int]] = []
         self._made = 0

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from clawpurse.ledger import crypto
+from clawpurse.ledger.errors import Code
+from clawpurse.ledger.module_api import ALLOW, Context, Module, Movement, Verdict, VerdictKind
 from clawpurse.ledger.params import DAY_MS
+from clawpurse.ledger.rules import Rule
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.payments import batches
 from clawpurse.modules.payments import chain as payments
 from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
-from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, START_MS
+from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, FRANK, START_MS, Key
 from tests.modules.agents import FEE, Agents
 from tests.modules.payments_world import HOUR_MS, World, act, named, told
 
@@ -150,3 +153,50 @@ def test_a_firm_approves_as_one_person() -> None:
     assert world.refused(DAVE, "executeBatch", batch_id, 1).facts == (batch_id, 1, 2)
     world.do(ERIN, "approveBatch", batch_id, None)
     world.do(ERIN, "executeBatch", batch_id, 1)
+
+
+def _two_more(context: Context, movement: Movement) -> Verdict:
+    """Four eyes: payments above 50 need an approver with a role, who is not the sender."""
+    others = [one for one in context.approvals if context.has_role(one, "compliance")]
+    if movement.amount > 50 and (movement.source != context.sender or len(others) < 1):
+        return Verdict(VerdictKind.DENY, "eyes.four", 1)
+    return ALLOW
+
+
+EYES = Module(
+    name="eyes",
+    version=1,
+    actions=(),
+    handlers={},
+    on_transfer=_two_more,
+    rules={"eyes.four": Rule(Code.APPROVAL_REQUIRED, "Somebody else must approve.")},
+)
+
+
+@pytest.mark.parametrize("executes", [ALICE, CAROL, DAVE], ids=str)
+def test_policies_see_who_approved_a_batch_and_who_wanted_it(executes: Key) -> None:
+    """Not who executes it: an officer who does is still one who approved."""
+    world = World(EYES)
+    legs = [[BOB.account, 60, b""]]
+    assert world.refused(ALICE, "assets.transfer", "CLAW", BOB.account, 60).rule == "eyes.four"
+    for approvers, good in (((CAROL,), False), ((CAROL, DAVE), True)):
+        listed = sorted([CAROL.account, DAVE.account])
+        result = world.do(ALICE, "proposeBatch", "CLAW", legs, 1, listed, SOON, b"", None)
+        batch_id = named(told(result, "payments.batchProposed"))["batchId"]
+        for key in approvers:
+            world.do(key, "approveBatch", batch_id, None)
+        if good:
+            world.do(executes, "executeBatch", batch_id, 1)
+        else:
+            assert world.refused(executes, "executeBatch", batch_id, 1).rule == "eyes.four"
+
+
+def test_the_payer_pays_for_accounts_that_its_batch_opens() -> None:
+    world = World(params={"opening_deposit": 7})
+    legs = [[FRANK.account, 60, b""]]
+    result = world.do(ALICE, "proposeBatch", "CLAW", legs, 1, [CAROL.account], SOON, b"", None)
+    batch_id = named(told(result, "payments.batchProposed"))["batchId"]
+    world.do(CAROL, "approveBatch", batch_id, None)
+    had = world.balance(ALICE), world.balance(CAROL)
+    world.do(CAROL, "executeBatch", batch_id, 1)
+    assert (world.balance(ALICE), world.balance(CAROL)) == (had[0] - 67, had[1])
