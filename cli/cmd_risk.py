@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from clawpurse.cli.acting_options import acting_options, terms_of
+from clawpurse.cli.acting_options import AUTHORITY_HOME, acting_options, terms_of
 from clawpurse.cli.framework import Group, node_options, option
 from clawpurse.cli.session import Session
 
@@ -97,12 +98,18 @@ def withdraw(session: Session, /, account: str, **options: Any) -> None:
 )
 @click.argument("accounts", nargs=-1, metavar="[ACCOUNT]…")
 @option("--needed", type=click.IntRange(0, 16), required=True, help="How many make a score.")
+@AUTHORITY_HOME
 @acting_options
 @click.pass_obj
 def set_oracles(
-    session: Session, /, accounts: tuple[str, ...], needed: int, **options: Any
+    session: Session,
+    /,
+    accounts: tuple[str, ...],
+    needed: int,
+    authority_home: Path | None,
+    **options: Any,
 ) -> None:
     """Say whose reports count from now on; only administrators can."""
     from clawpurse.cli import risks as work
 
-    work.set_oracles(session, accounts, needed, terms_of(options))
+    work.set_oracles(session, accounts, needed, authority_home, terms_of(options))

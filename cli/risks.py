@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from clawpurse.cli.acting import Deed, Terms, perform, run_with_node
+from clawpurse.cli.acting import Deed, Terms, authority_key, perform, run_with_node
 from clawpurse.cli.promising import account_of, id_of, tell, time_of
 from clawpurse.cli.session import Session
 from clawpurse.ledger.address import account_text
@@ -13,6 +14,7 @@ from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.risk.actions import REPORT, SET_ORACLES, WITHDRAW
 from clawpurse.wallet.client import NodeClient
+from clawpurse.wallet.keys import SigningKey
 
 Json = dict[str, Any]
 # Why a report does not count, for people.
@@ -68,22 +70,26 @@ def report(session: Session, account: str, finding: Finding, terms: Terms) -> No
         account_of(session, account), finding.score, model, finding.features, expires_ms,
     ]  # fmt: skip
     said = f"your report of {account} counts until {time_text(expires_ms)}."
-    _act(session, RawAction(REPORT.name, fields), terms, said)
+    _act(session, Deed((RawAction(REPORT.name, fields),)), terms, said)
 
 
 def withdraw(session: Session, account: str, terms: Terms) -> None:
     """Withdraw one's report."""
     action = RawAction(WITHDRAW.name, [account_of(session, account)])
-    _act(session, action, terms, f"you report nothing of {account} any more.")
+    _act(session, Deed((action,)), terms, f"you report nothing of {account} any more.")
 
 
-def set_oracles(session: Session, accounts: tuple[str, ...], needed: int, terms: Terms) -> None:
-    """Replace the set of oracles."""
+def set_oracles(
+    session: Session, accounts: tuple[str, ...], needed: int, home: Path | None, terms: Terms
+) -> None:
+    """Replace the set of oracles; from the own account of the authority in `home`, if given."""
     members: list[Wire] = [*sorted(account_of(session, one) for one in accounts)]
     action = RawAction(SET_ORACLES.name, [members, needed])
     danger = "No account has a score any more; policies that ask for one see none."
     said = f"{needed} of {len(members)} oracles make a score."
-    _act(session, action, terms, said, danger="" if members else danger)
+    own = None if home is None else authority_key(home, ())
+    deed = Deed((action,), (), "" if members else danger)
+    _act(session, deed, terms, said, own)
 
 
 def _ask(session: Session, method: str, params: Json) -> Any:
@@ -93,8 +99,10 @@ def _ask(session: Session, method: str, params: Json) -> Any:
     return run_with_node(session, work)
 
 
-def _act(session: Session, action: RawAction, terms: Terms, said: str, danger: str = "") -> None:
+def _act(
+    session: Session, deed: Deed, terms: Terms, said: str, own: SigningKey | None = None
+) -> None:
     async def work(node: NodeClient) -> Json:
-        return await perform(session, node, Deed((action,), (), danger), terms)
+        return await perform(session, node, deed, terms, own=own)
 
     tell(session, run_with_node(session, work), said)

@@ -160,7 +160,7 @@ def log_sentence(log: Log) -> str:
     if log.anchors == 0:
         return f"Nothing of the log {log.name} is anchored yet."
     said = (
-        f"The first {log.size} entries of the log {log.name} are anchored since block "
+        f"The first {log.size} entries of the log {log.name} are anchored, last in block "
         f"{log.height}: nobody can rewrite them unseen."
     )
     if log.breaks:

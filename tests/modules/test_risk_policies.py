@@ -24,7 +24,7 @@ class Watched(Desk):
 
     def __init__(self, *rules: list[Any]) -> None:
         super().__init__(risk.MODULE)
-        members = sorted(one.account for one in ORACLES)
+        members: list[Any] = sorted(one.account for one in ORACLES)
         self.do(ADMIN, RawAction("risk.setOracles", [members, 2]))
         self.enact(*rules)
 
