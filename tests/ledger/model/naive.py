@@ -51,7 +51,11 @@ class Promise:
     needed: int = 0
     votes: dict[Key, int] = field(default_factory=dict)
     refused: bool = False
-    by_rule: str = ""
+    # Of a channel: what vouchers had paid, what one promised that a freeze stopped, its challenge.
+    paid: int = 0
+    stopped: int = 0
+    challenge_ms: int = 0
+    final_ms: int = 0
 
 
 @dataclass
@@ -122,7 +126,7 @@ class Naive:
                     continue
                 if self.levels[who, asset] == 0:
                     found.add("assets.notAuthorised")
-                elif self.levels[who, asset] == LIMITED and not limited_ok:
+                elif self.levels[who, asset] == LIMITED and not (limited_ok or release):
                     found.add("assets.limited")
         closed = target in self.closed and source != target
         if closed and not release and (target, source) not in self.payers:
@@ -194,10 +198,15 @@ class Naive:
         for batch_id in [name for name, one in self.batches.items() if one.end_ms <= self.now_ms]:
             del self.batches[batch_id]
         for promise_id, one in sorted(self.promises.items()):
-            due_ms = one.finish_ms if one.kind == "timed escrow" else one.end_ms
+            due_ms = one.finish_ms if one.kind == "timed escrow" else one.final_ms or one.end_ms
             if due_ms > self.now_ms:
                 continue
-            if not one.paid_at_end:
+            if one.kind == "channel":
+                if one.final_ms:
+                    self.end_channel(promise_id)
+                else:
+                    one.final_ms = self.now_ms + one.challenge_ms
+            elif not one.paid_at_end:
                 self.end(promise_id, paid=False)
             elif refusals := self.may_move(one.asset, one.payer, one.payee, release=True):
                 assert refusals
@@ -313,7 +322,7 @@ class Naive:
             self.money[holder, asset] -= amount
             return found
         one.left -= amount
-        if not one.left:
+        if not one.left and one.kind != "channel":
             del self.promises[promise_id]
         return found
 
@@ -495,6 +504,81 @@ class Naive:
             one.refused = True
             return
         self.end(promise_id, paid=release)
+
+    # -- channels
+
+    def claim(self, promise_id: bytes, amount: int) -> Reasons:
+        """Whoever brings the newest voucher has the payee paid what it adds."""
+        one = self.promises.get(promise_id)
+        if one is None or one.kind != "channel":
+            return {"payments.missing"}
+        if amount <= one.paid:
+            return {"payments.voucherPaid"} | ({"payments.channelEmpty"} if not one.left else set())
+        if not one.left:
+            return {"payments.channelEmpty"}
+        pays = min(amount - one.paid, one.left)
+        if self.may_move(one.asset, one.payer, one.payee, release=True):
+            one.stopped = max(one.stopped, amount)
+            return set()
+        one.left -= pays
+        one.paid += pays
+        self.money[one.payee, one.asset] += pays
+        return set()
+
+    def top_up(self, who: Key, promise_id: bytes, amount: int) -> Reasons:
+        one = self.promises.get(promise_id)
+        if one is None or one.kind != "channel":
+            return {"payments.missing"}
+        found = self.may_pay(one.asset, one.payer, one.payee, amount, whole=False, opener=who)
+        if who != one.payer:
+            found.add("payments.party")
+        if one.final_ms:
+            found.add("payments.channelClosing")
+        if one.end_ms <= self.now_ms:
+            found.add("payments.late")
+        if not found:
+            self.money[who, one.asset] -= amount
+            one.left += amount
+        return found
+
+    def close(self, who: Key, promise_id: bytes) -> Reasons:
+        one = self.promises.get(promise_id)
+        if one is None or one.kind != "channel":
+            return {"payments.missing"}
+        if who == one.payee:
+            self.end_channel(promise_id)
+            return set()
+        if who != one.payer:
+            return {"payments.party"}
+        if one.final_ms:
+            return {"payments.channelClosing"}
+        one.final_ms = self.now_ms + one.challenge_ms
+        return set()
+
+    def finalise(self, promise_id: bytes) -> Reasons:
+        one = self.promises.get(promise_id)
+        if one is None or one.kind != "channel":
+            return {"payments.missing"}
+        if not one.final_ms:
+            return {"payments.channelOpen"}
+        if self.now_ms < one.final_ms:
+            return {"payments.early", "payments.channelEarly"}
+        self.end_channel(promise_id)
+        return set()
+
+    def end_channel(self, promise_id: bytes) -> None:
+        """What a voucher promised and a freeze stopped waits for officers; the rest goes back."""
+        one = self.promises[promise_id]
+        waits = min(max(one.stopped - one.paid, 0), one.left)
+        self.money[one.payer, one.asset] += one.left - waits
+        one.left = waits
+        if not waits:
+            del self.promises[promise_id]
+        elif not self.may_move(one.asset, one.payer, one.payee, release=True):
+            self.end(promise_id, paid=True)
+        else:
+            one.kind, one.paid_at_end, one.needed, one.votes = "rule", False, 1, {}
+            one.end_ms, one.final_ms = self.now_ms + SUSPENDED_MS, 0
 
     # -- batches
 
