@@ -194,7 +194,7 @@ def _run(examples: int, steps: int) -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(Machine, settings=sizes)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Machine, settings=sizes)
 
 
 def test_scores_and_logs_are_those_of_the_model() -> None:
