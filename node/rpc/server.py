@@ -40,6 +40,7 @@ from clawpurse.node.rpc.session_methods import SessionMethods
 from clawpurse.node.rpc.signer_methods import SignerMethods
 from clawpurse.node.rpc.streams import topics
 from clawpurse.node.rpc.transaction_methods import TransactionMethods
+from clawpurse.node.rpc.values import refusal_words
 
 HTML: Final = "text/html; charset=utf-8"
 CONTENT_POLICY: Final = (
@@ -99,6 +100,7 @@ def build_dispatcher(
         budgets=Budgets(rate, rate * BUDGET_BURST_SECONDS),
         observer=metrics.observe_call,
         on_fault=on_fault,
+        wording=lambda error: refusal_words(error, services.chain.registry, services.decimals_of),
     )
 
 

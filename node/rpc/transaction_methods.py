@@ -19,7 +19,15 @@ from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.node.pool_fates import Fate
 from clawpurse.node.rpc.finals import final_transaction, receipt_json
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import Account, Hash, HexBytes, SignedTx, hex_of, transaction_json
+from clawpurse.node.rpc.values import (
+    Account,
+    Hash,
+    HexBytes,
+    SignedTx,
+    hex_of,
+    refusal_words,
+    transaction_json,
+)
 from clawpurse.wallet.proofs import AuthorityChange, HashedList, build_payment_proof
 
 # How long `wait: final` waits before it answers "pending", and the most `tx_wait` may ask.
@@ -241,7 +249,12 @@ class TransactionMethods:
 
     def _answer_to(self, error: CallerError) -> RpcError:
         """Return what a caller is told; not as final what a missing block may change."""
-        answer = as_rpc_error(error, malformed_code=Code.MALFORMED.rpc_code)
+        services = self._services
+        answer = as_rpc_error(
+            error,
+            malformed_code=Code.MALFORMED.rpc_code,
+            wording=lambda one: refusal_words(one, services.chain.registry, services.decimals_of),
+        )
         assert answer is not None
         if getattr(error, "code", None) in LIFTED_BY_BLOCKS:
             syncing = self._services.syncing_error()

@@ -16,7 +16,7 @@ from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.evidence import DoubleSign
 from clawpurse.ledger.blocks import Header, Receipt
 from clawpurse.ledger.codec import Wire
-from clawpurse.ledger.errors import Code, Malformed
+from clawpurse.ledger.errors import Code, Malformed, Refused
 from clawpurse.ledger.module_api import Field as ActionField
 from clawpurse.ledger.module_api import FieldType, Registry
 from clawpurse.ledger.params import asset_name
@@ -301,6 +301,16 @@ def reason_of(
     if rule is None:
         return receipt.rule
     return sentence(rule, receipt.facts, lambda asset: decimals_of(asset) or 0)
+
+
+def refusal_words(
+    error: Refused, registry: Registry, decimals_of: Callable[[str], int | None]
+) -> str:
+    """Return a refusal's sentence with amounts in units of their assets, as receipts' have."""
+    rule = registry.rules.get(error.rule)
+    if rule is None:
+        return error.reason
+    return sentence(rule, error.wire_facts, lambda asset: decimals_of(asset) or 0)
 
 
 def trace_json(receipt: Receipt) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ The table is the one source of names, classes and hints; `data` of every error o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -208,18 +209,25 @@ class BadAnswer(PeerError):
         self.problem = problem
 
 
-def as_rpc_error(error: BaseException, *, malformed_code: int = INVALID_PARAMS) -> RpcError | None:
+def as_rpc_error(
+    error: BaseException,
+    *,
+    malformed_code: int = INVALID_PARAMS,
+    wording: Callable[[Refused], str] | None = None,
+) -> RpcError | None:
     """The answer for an error that is the caller's, or None for a fault of ours.
 
     `malformed_code` is what `Malformed` means to the method: its parameters (-32602), or,
-    for methods that take a transaction, that transaction (-32010).
+    for methods that take a transaction, that transaction (-32010). `wording` says a refusal
+    better than it does itself, as who knows the decimals of assets can.
     """
     match error:
         case RpcError():
             return error
         case BaseExceptionGroup() if len(error.exceptions) == 1:
             # A handler with a nursery of its own: the group is only wrapping.
-            return as_rpc_error(error.exceptions[0], malformed_code=malformed_code)
+            first = error.exceptions[0]
+            return as_rpc_error(first, malformed_code=malformed_code, wording=wording)
         case Malformed():
             field = {"field": error.field}
             return RpcError(malformed_code, f"{error.field}: {error.problem}", facts=field)
@@ -227,7 +235,8 @@ def as_rpc_error(error: BaseException, *, malformed_code: int = INVALID_PARAMS) 
             return RpcError(error.code.rpc_code, error.problem)
         case Refused():
             facts = {"rule": error.rule, "facts": [_plain(fact) for fact in error.wire_facts]}
-            return RpcError(error.code.rpc_code, error.reason, facts=facts)
+            reason = error.reason if wording is None else wording(error)
+            return RpcError(error.code.rpc_code, reason, facts=facts)
         case Pruned():
             return RpcError(PRUNED, str(error), facts={"floor": error.floor})
         case NotFound():

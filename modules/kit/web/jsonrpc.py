@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic_core import from_json, to_json
 
-from clawpurse.ledger.errors import Code
+from clawpurse.ledger.errors import Code, Refused
 from clawpurse.modules.kit.web.errors import (
     FORBIDDEN,
     INTERNAL_ERROR,
@@ -269,6 +269,7 @@ class Dispatcher:
 
     `observer` is told of every call. `on_fault` is told of every error that is ours (after
     it was logged), so that the host can decide to stop. Both must be quick and not raise.
+    `wording` is `as_rpc_error`'s.
     """
 
     def __init__(
@@ -280,7 +281,9 @@ class Dispatcher:
         budgets: Budgets | None = None,
         observer: Observer | None = None,
         on_fault: Callable[[BaseException], None] | None = None,
+        wording: Callable[[Refused], str] | None = None,
     ) -> None:
+        self._wording = wording
         self._limits = limits or Limits()
         self._log = log
         self.budgets = budgets
@@ -458,7 +461,7 @@ class Dispatcher:
         self, entry: _Entry, ident: Any, error: Exception, context: Context, started: float
     ) -> bytes | None:
         """Answer an exception: the caller's errors by their code, ours by an incident id."""
-        answer = as_rpc_error(error, malformed_code=entry.malformed_code)
+        answer = as_rpc_error(error, malformed_code=entry.malformed_code, wording=self._wording)
         if answer is None:
             incident = self._log.incident(error, entry.name, context.peer)
             reason = f"this node failed; incident {incident}"
