@@ -13,10 +13,11 @@ from typing import Any
 from clawpurse.ledger import crypto
 from clawpurse.ledger.blocks import Event, Receipt
 from clawpurse.ledger.genesis import Genesis, GenesisRole
-from clawpurse.ledger.kernel.records import FEE_ACCOUNT, Account, account_key
+from clawpurse.ledger.kernel.records import FEE_ACCOUNT, SPONSOR_PREFIX, Account, account_key
 from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import StateKey
+from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.store.kv import Batch
 from clawpurse.ledger.store.memory import MemoryStore
 from clawpurse.ledger.store.state import StateStore
@@ -146,7 +147,9 @@ class Realm(Council):
     def everything(self) -> dict[StateKey, bytes]:
         return dict(self.state.records)
 
-    def refused(self, transaction: bytes, rule: str, *, after_ms: int = 1_000) -> Receipt:
+    def refused(
+        self, transaction: bytes, rule: str, *, after_ms: int = 1_000, spends: bool = False
+    ) -> Receipt:
         """A block with a transaction that must fail by a rule and change nothing of value.
 
         Every record is compared. Of the sender's, fee, sequence, quota and the number of its
@@ -178,7 +181,23 @@ class Realm(Council):
         letters = {key[:1] for tree, key in changed if tree == KERNEL}
         assert {tree for tree, _ in changed} <= {KERNEL}, changed
         allowed = set(b"ie") if body.idempotency_key is not None else set()
+        if spends:
+            allowed |= set(b"t")
+        if body.payer is not None:
+            allowed |= set(SPONSOR_PREFIX)
         assert {letter[0] for letter in letters} <= allowed, changed
+        return receipt
+
+    def refused_by_session(self, transaction: bytes, rule: str, key: Key) -> Receipt:
+        """As `refused`: that the fee counts against the key's caps is the one difference."""
+        body = prepare(transaction, self.registry).transaction.body
+        before = self.books.entitlements.spent(body.sender, key.public)
+        receipt = self.refused(transaction, rule, spends=True)
+        after = self.books.entitlements.spent(body.sender, key.public)
+        assert after is not None
+        old = dict(before.amounts) if before is not None and before.day == after.day else {}
+        old[NATIVE_ASSET] = old.get(NATIVE_ASSET, 0) + body.fee
+        assert dict(after.amounts) == old
         return receipt
 
     def _only_terms(
