@@ -16,8 +16,11 @@ from clawpurse.ledger import codec
 from clawpurse.modules.kit.web.errors import ERROR_KINDS, INTERNAL_ERROR
 from clawpurse.modules.kit.web.jsonrpc import Context, Pending
 from clawpurse.node.rpc.server import node_methods
+from clawpurse.wallet.keys import SigningKey
 from tests.node.rpc.nodeworld import NodeWorld, Running, hexed, run_world, text_of
+from tests.node.rpc.stock import ROLES, stocked
 
+AGENT = SigningKey(b"agent".ljust(32, b"."))
 CALLS = 6_000
 CALLS_FULL = 40_000
 
@@ -25,7 +28,9 @@ CALLS_FULL = 40_000
 class Attacker:
     """Makes parameters: right, nearly right, and nothing like it."""
 
-    def __init__(self, world: NodeWorld, node: Running, seed: int) -> None:
+    def __init__(
+        self, world: NodeWorld, node: Running, seed: int, stock: dict[str, list[Any]]
+    ) -> None:
         self.chance = random.Random(seed)
         self.methods = {method.name: method for method in node_methods(node.node.services)}
         # Stopping is what it may not do, and a faucet that pays is no error.
@@ -43,12 +48,17 @@ class Attacker:
             "idempotencyKey": [hexed(b"k")],
             "height": [1, 2],
             "atHeight": [0, 1, 2],
-            "key": [hexed(b"a" + world.alice.account)],
+            "from": accounts,
+            "to": accounts,
+            "amount": ["1", "7"],
+            "number": [1],
             "module": ["kernel", "assets"],
             "path": [hexed(b"c")],
             "lane": [0, 63],
             "limit": [1, 500],
         }
+        self.right.update(stock)
+        self.right["key"] = [hexed(b"a" + world.alice.account), *stock["key"]]
         self.atoms: list[Any] = [
             None, True, False, 0, 1, -1, 2, 63, 64, 499, 500, 501, 2**31, 2**32, 2**63, 2**64 - 1,
             2**64, 10**30, 0.5, -1e308, "", "0", "x", "0x", "0x0", "0xzz", "0x00", "\0", "é" * 50,
@@ -125,7 +135,7 @@ async def ask(node: Running, message: Any) -> Any:
 async def attack(world: NodeWorld, calls: int, seed: int) -> None:
     node = await world.node()
     await world.final(node, world.pay(world.bob))
-    attacker = Attacker(world, node, seed)
+    attacker = Attacker(world, node, seed, await stocked(world, node, AGENT))
     await world.final(node, attacker.paid)
     asked: dict[str, int] = {}
     for number in range(calls):
@@ -152,14 +162,14 @@ async def attack(world: NodeWorld, calls: int, seed: int) -> None:
 
 def test_no_call_breaks_a_node() -> None:
     """One curious client, a fault in one handler: nobody else may notice, and nothing leaks."""
-    run_world(partial(attack, calls=CALLS, seed=7), quota_cost_max=10**12)
+    run_world(partial(attack, calls=CALLS, seed=7), quota_cost_max=10**12, roles=ROLES)
 
 
 @pytest.mark.full
 def test_no_call_of_very_many_breaks_a_node() -> None:
     """The same at length."""
     for seed in range(4):
-        run_world(partial(attack, calls=CALLS_FULL // 4, seed=seed))
+        run_world(partial(attack, calls=CALLS_FULL // 4, seed=seed), roles=ROLES)
 
 
 @settings(max_examples=20)

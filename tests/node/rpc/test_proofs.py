@@ -15,7 +15,7 @@ from clawpurse.ledger.blocks import Header
 from clawpurse.ledger.crypto import verify
 from clawpurse.ledger.kernel.records import Account, account_key
 from clawpurse.ledger.statetree.state_proof import verify_state_proof
-from clawpurse.modules.assets.chain import asset_key
+from clawpurse.modules.assets.records import asset_key
 from clawpurse.wallet.receipts import verify_payment
 from tests.node.rpc.nodeworld import REGISTRY, NodeWorld, Running, hexed, octets
 
