@@ -15,14 +15,14 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "ledger.m
 HEAD = """# What the ledger does
 
 Every action, refusal and event of this version, made from the modules' declarations by
-`make reference`; a test keeps it true. [The protocol](../protocol.md) says how an action stands in a
-transaction, how its cost is counted and what a receipt carries; the pages in [docs](../README.md)
-say what each is for.
+`make reference`; a test keeps it true. [The protocol](../protocol.md) says how an action stands in
+a transaction, how its cost is counted and what a receipt carries; the pages in
+[docs](../README.md) say what each is for.
 
-*Fields* stand in an action's array in this order. A list's items are arrays of the fields below it,
-or plain values when there is one. *Cost* counts against block and sender; “+” says that it grows with
-what the fields hold. *Session* says that an account can allow it to a session key. *Signs* says that
-others than the sender sign, too, as approvers.
+*Fields* stand in an action's array in this order. A list's items are arrays of the fields below
+it, or plain values when there is one. *Cost* counts against block and sender; “+” says that it
+grows with what the fields hold. *Session* says that an account can allow it to a session key.
+*Signs* says that others than the sender sign, too, as approvers.
 
 """
 _KINDS = {

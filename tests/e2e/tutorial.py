@@ -1,10 +1,11 @@
 """Does what a tutorial says, as its reader would: types its commands, compares what they print.
 
 In a block marked `console`, a line that begins with `$ ` is typed into one shell; lines that end
-in a backslash go on, and a file after `<<END` goes on to END. What follows is what it prints: each line must come, in that order, among
-what is printed (lines that nobody needs to read are left out of a page). In an expected line `…`
-stands for anything. `$ NAME=0x…` takes the id that was printed last; an id is 32 bytes. A comment
-`<!-- fails -->` right before a block says that its last command ends with another code than 0.
+in a backslash go on, and a file after `<<END` goes on to END. What follows is what it prints: each
+line must come, in that order, among what is printed (lines that nobody needs to read are left out
+of a page). In an expected line `…` stands for anything. `$ NAME=0x…` takes the id that was printed
+last; an id is 32 bytes. A comment `<!-- fails -->` right before a block says that its last command
+ends with another code than 0.
 """
 
 from __future__ import annotations
@@ -90,7 +91,11 @@ class Reader:
     def _type(self, step: Step) -> str:
         """Run one command; `export` is remembered for those after it."""
         done = subprocess.run(
-            ["bash", "-c", f"set -a\n{step.command}\nstatus=$?; env -0 > .environment; exit $status"],
+            [
+                "bash",
+                "-c",
+                f"set -a\n{step.command}\nstatus=$?; env -0 > .environment; exit $status",
+            ],
             cwd=self._folder,
             env=self._variables,
             stdin=subprocess.DEVNULL,

@@ -20,7 +20,6 @@ from clawpurse.ledger.agreement.evidence import DoubleSign, read_block_evidence
 from clawpurse.ledger.blocks import Block, Header
 from clawpurse.ledger.errors import ClawPurseError
 from clawpurse.ledger.genesis import Genesis
-from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.kernel.records import (
     AUTHORITIES_KEY,
     FEE_ACCOUNT,
@@ -32,6 +31,7 @@ from clawpurse.ledger.kernel.records import (
     account_key,
     unpack_supply,
 )
+from clawpurse.ledger.kernel.scene import BlockEnv
 from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.overlay import StateKey
 from clawpurse.ledger.params import NATIVE_ASSET, Params
