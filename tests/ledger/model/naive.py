@@ -609,12 +609,14 @@ class Naive:
         if not yes and one.said.get(who) is False:
             return {"payments.batchRejectedAlready"}
         one.said[who] = yes
-        left = {
-            self.person(key) for key in one.approvers if one.said.get(key, True)
-        } - self.people_of(one.payer)
+        left = self.people_of(*one.approvers) - self.people_of(one.payer) - self.opposed(one)
         if len(left) < one.needed:
             del self.batches[batch_id]
         return set()
+
+    def opposed(self, one: Batch) -> set[object]:
+        """Who said no by any account; a person counts once, and its no is a no."""
+        return self.people_of(*(key for key, yes in one.said.items() if not yes))
 
     def withdraw_batch(self, who: Key, batch_id: bytes) -> Reasons:
         one = self.batches.get(batch_id)
@@ -632,7 +634,7 @@ class Naive:
         if who != one.payer and who not in one.approvers:
             return {"payments.party"}
         approving = self.people_of(*(key for key, yes in one.said.items() if yes))
-        if len(approving - self.people_of(one.payer)) < one.needed:
+        if len(approving - self.people_of(one.payer) - self.opposed(one)) < one.needed:
             return {"payments.batchApprovals"}
         before = dict(self.money), set(self.people), self.fees
         for target, amount in one.legs:

@@ -7,7 +7,8 @@ is the same after the store was closed, with everything in it that can be rebuil
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgpack
 import pytest
@@ -51,7 +52,10 @@ numbers = st.integers(0, 30)
 switches = st.booleans()
 
 
-def there_is(*kinds: str) -> Any:
+Deed = TypeVar("Deed", bound=Callable[..., None])
+
+
+def there_is(*kinds: str) -> Callable[[Deed], Deed]:
     """A rule for promises of these kinds makes sense only if there are any."""
     return precondition(lambda self: any(one.kind in kinds for one in self.model.promises.values()))
 
@@ -625,6 +629,6 @@ class Large(Ledgers):
 
 
 TestSmall = Small.TestCase
-TestSmall.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+TestSmall.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
 TestLarge = pytest.mark.full(Large.TestCase)
 TestLarge.settings = settings(max_examples=400, stateful_step_count=80, deadline=None)
