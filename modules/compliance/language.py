@@ -39,13 +39,15 @@ COUNTERS_MAX: Final = 8
 # What judging one payment by all policies of its asset may cost, in microseconds on the slowest
 # supported machine: a block of five thousand movements, each 25 µs without policies, stays within
 # its execution bound.
-COST_MAX: Final = 120
+COST_MAX: Final = 130
 # The cost of a policy in tenths of a microsecond: reading it, its rules, their conditions, and
 # each different fact about a payment that has to be looked up in state: of each account that may
 # have signed whether it holds a role, of each party what sixteen oracles report.
 _COST_POLICY: Final = 60
 _COST_RULE: Final = 5
 _COST_CONDITION: Final = 4
+# Reading all that is attested of a party, whatever topics are then looked for.
+_COST_ATTESTED: Final = 150
 
 
 class Kind(IntEnum):
@@ -145,8 +147,8 @@ SHAPES: Final[Mapping[Kind, Shape]] = {
     Kind.NEW_COUNTERPARTY: Shape(_NOBODY, False, 0, 0, fact=120),
     Kind.APPROVALS_BELOW: Shape(_NOBODY, True, 1, OFFICERS_MAX, fact=400),
     Kind.NO_TRAVEL_HASH: Shape(_NOBODY, False, 0, 0),
-    Kind.RISK_AT_LEAST: Shape(_PARTIES, False, 0, RISK_MAX, fact=500),
-    Kind.RISK_MISSING: Shape(_PARTIES, False, 0, 0, fact=500),
+    Kind.RISK_AT_LEAST: Shape(_PARTIES, False, 0, RISK_MAX, fact=400),
+    Kind.RISK_MISSING: Shape(_PARTIES, False, 0, 0, fact=400),
     Kind.PURPOSE: Shape(_NOBODY, True, 0, 0),
 }
 VELOCITY_KINDS: Final = (Kind.SUM_AT_LEAST, Kind.COUNT_AT_LEAST)
@@ -312,6 +314,7 @@ def cost_of(rules: Sequence[Rule]) -> int:
     """
     tenths = _COST_POLICY + _COST_RULE * len(rules)
     looked_up: dict[tuple[int, int, str, int], None] = {}
+    attested: dict[int, None] = {}
     for condition in conditions_of(rules):
         tenths += _COST_CONDITION
         shape = SHAPES[Kind(condition.kind)]
@@ -326,6 +329,9 @@ def cost_of(rules: Sequence[Rule]) -> int:
             if shape.fact and place not in looked_up:
                 looked_up[place] = None
                 tenths += shape.fact
+            if fact == Kind.ATTESTED and side not in attested:
+                attested[side] = None
+                tenths += _COST_ATTESTED
     return -(-tenths // 10)
 
 

@@ -29,6 +29,9 @@ from tests.modules.officers_world import when
 # -- payments
 
 
+FAILING = "payments.executeBatch, failing at its last leg"
+
+
 @case("payments.pay, kept, 8 approvers")
 def _pay(count: int) -> tuple[Town, list[Job]]:
     town = Town()
@@ -363,4 +366,28 @@ def _claw(count: int) -> tuple[Town, list[Job]]:
     return town, [
         job(ISSUER, "assets.clawback", "A0", ALICE, 100, NEW[n], REASON, one)
         for n, one in enumerate(ids)
+    ]
+
+
+@case(FAILING)
+def _failing(count: int) -> tuple[Town, list[Job]]:
+    """Two hundred payments, of which the last is more than there is."""
+    town = Town()
+    rows = [[NEW[n].account, 1, b"r" * 32] for n in range(199)]
+    fields = ["EUR", [*rows, [NEW[199].account, 10**6, b""]], 1, [CROWD[0].account]]
+    jobs = [
+        job(
+            CROWD[16 + n // 16],
+            "payments.proposeBatch",
+            *fields,
+            town.time_ms + DAY_MS,
+            REFERENCE,
+            None,
+        )
+        for n in range(count)
+    ]
+    ids = town.prepared(jobs, "payments.batchProposed", 2)
+    town.prepared([job(CROWD[0], "payments.approveBatch", one, None) for one in ids])
+    return town, [
+        job(CROWD[16 + n // 16], "payments.executeBatch", one, 200) for n, one in enumerate(ids)
     ]

@@ -26,7 +26,7 @@ from tests.ledger.malice_costs import (
     with_accounts,
 )
 from tests.ledger.malice_world import ADMIN, DAY_MS, HOUR_MS, ISSUER
-from tests.ledger.sandbox import ALICE, BOB, CAROL, Key
+from tests.ledger.sandbox import ALICE, BOB, CAROL, Key, transfer
 
 # -- accounts and assets
 
@@ -180,6 +180,24 @@ def _grant_job(town: Town, owner: Key, n: int) -> Job:
 def _grant(count: int) -> tuple[Town, list[Job]]:
     town = issued(14)
     return town, [_grant_job(town, CROWD[n // 32], n) for n in range(count)]
+
+
+@case("assets.transfer, 16 in one, by a session key")
+def _by_session(count: int) -> tuple[Town, list[Job]]:
+    town = issued(14)
+    grant = _grant_job(town, ALICE, 0)
+    town.prepared([grant])
+    key = Key("session-0")
+    return town, [Job(ALICE, (transfer(CAROL, 1),) * 16, session=key) for _ in range(count)]
+
+
+@case("assets.transfer, of a session key, sponsored")
+def _sponsored(count: int) -> tuple[Town, list[Job]]:
+    town = issued(14)
+    town.prepared([_grant_job(town, ALICE, 0)])
+    key = Key("session-0")
+    jobs = [Job(ALICE, (transfer(CAROL, 1),), session=key, payer=BOB) for _ in range(count)]
+    return town, jobs
 
 
 @case("accounts.revokeSession")

@@ -42,6 +42,9 @@ class Job(NamedTuple):
     by: Key
     actions: tuple[RawAction, ...]
     approvers: tuple[tuple[Key, bytes], ...] = ()
+    # A session key, which signs in its lane.
+    session: Key | None = None
+    payer: Key | None = None
 
 
 def job(by: Key, name: str, *fields: Any, approvers: Sequence[tuple[Key, bytes]] = ()) -> Job:
@@ -74,14 +77,19 @@ class Town(Realm):
         """Sign jobs that follow each other."""
         given: dict[Key, int] = {}
         made = []
-        for by, actions, approvers in jobs:
-            sequence = given.get(by, self.sequence(by))
+        for by, actions, approvers, session, payer in jobs:
+            lane = 1 if session else 0
+            sequence = given.get(by, self.sequence(by, lane))
             given[by] = sequence + 1
             made.append(
                 self.tx(
                     by,
                     *actions,
                     sequence=sequence,
+                    lane=lane,
+                    signer=session,
+                    payer=payer,
+                    memo=b"m" * 64 if session else b"",
                     approvers=sorted(approvers, key=lambda one: (one[1], one[0].public)),
                 )
             )

@@ -52,11 +52,12 @@ LIKE = {
 
 def best(name: str, count: int) -> Compared:
     """The best of at most three tries: what stays dear is dear."""
-    found = compared(name, count)
+    fails = name == malice_cases_payments.FAILING
+    found = compared(name, count, fails=fails)
     for _ in range(2):
         if found.ratio <= 3.0:
             break
-        again = compared(name, count)
+        again = compared(name, count, fails=fails)
         found = min(found, again, key=lambda one: one.ratio)
     return found
 
