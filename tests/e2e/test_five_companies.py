@@ -19,7 +19,7 @@ PAGE = ROOT / "docs" / "tutorials" / "five-companies.md"
 @pytest.fixture
 def reader(tmp_path: Path) -> Iterator[Reader]:
     """Somebody with an empty home and the command on the path."""
-    home = tmp_path / "home"
+    home = tmp_path / ".clawpurse"  # Where it is for somebody who says nothing.
     commands = tmp_path / "bin"
     commands.mkdir()
     command = commands / "clawpurse"
@@ -28,6 +28,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     variables = environment_for(home)
     variables["PATH"] = f"{commands}:{os.environ['PATH']}"
     variables["HOME"] = str(tmp_path)
+    del variables["CLAWPURSE_HOME"]
     variables["CLAWPURSE_BASE_PORT"] = str(free_base_port(4))
     try:
         yield Reader(tmp_path, variables)
