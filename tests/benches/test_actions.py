@@ -13,6 +13,7 @@ from clawpurse.benches.action_world import ALICE, BOB, World, act
 from clawpurse.modules.registry import build_registry
 
 
+@pytest.mark.full
 def test_each_action_has_an_example_that_succeeds() -> None:
     actions.check_examples()
     for name, example in EXAMPLES.items():
@@ -23,6 +24,10 @@ def test_each_action_has_an_example_that_succeeds() -> None:
         assert figures.cost > build_registry().actions[name].cost and figures.keys > 0
         # Measuring keeps nothing: the same transaction can still be carried out.
         world.do(job)
+
+
+def test_each_action_has_an_example() -> None:
+    actions.check_examples()
 
 
 def test_an_action_without_an_example_ends_the_bench(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -363,7 +363,7 @@ def test_each_field_of_an_action_is_exactly_typed(action: RawAction, field: str)
 
 
 @pytest.mark.parametrize(
-    "name", ["assets.mint", "assets", "kernel.transfer", "Assets.transfer", "{0:text}"]
+    "name", ["assets.melt", "assets", "kernel.transfer", "Assets.transfer", "{0:text}"]
 )
 def test_an_action_that_this_chain_lacks_is_refused_by_name(name: str) -> None:
     with pytest.raises(Refused) as caught:

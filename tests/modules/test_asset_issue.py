@@ -328,7 +328,7 @@ def test_not_even_an_administrator_appoints_to_somebody_s_asset_but_it_can_stop_
 
 
 def test_genesis_appoints_nobody_to_an_asset() -> None:
-    with pytest.raises(Malformed, match="named as a duty"):
+    with pytest.raises(Malformed, match="is a duty over"):
         Issuance(None, roles=(GenesisRole("eur.mint", ALICE.account),))
 
 
