@@ -39,7 +39,7 @@ COUNTERS_MAX: Final = 8
 # What judging one payment by all policies of its asset may cost, in microseconds on the slowest
 # supported machine: a block of five thousand movements, each 25 µs without policies, stays within
 # its execution bound.
-COST_MAX: Final = 130
+COST_MAX: Final = 140
 # The cost of a policy in tenths of a microsecond: reading it, its rules, their conditions, and
 # each different fact about a payment that has to be looked up in state: of each account that may
 # have signed whether it holds a role, of each party what sixteen oracles report.
