@@ -358,18 +358,16 @@ class Engine:
 
     async def _perform(self, effects: Iterable[Effect], peer: bytes | None) -> None:
         """Perform effects in order; what signing answers is taken in before anything else."""
-        waiting = deque(effects)
+        waiting = deque(self._log(effects))
         while waiting:
             effect = waiting.popleft()
             match effect:
-                case AppendWal(record):
-                    self._unsynced.append(encode(record))
                 case Sign(message):
                     signed = await self._sign(message)
                     if signed is not None:
                         answered = self.machine.step(signed)
                         self.observe(signed, None, answered)
-                        waiting.extendleft(reversed(answered))
+                        waiting.extendleft(reversed(self._log(answered)))
                 case Broadcast(message):
                     await self._flush()
                     self._broadcast(message)
@@ -390,6 +388,20 @@ class Engine:
                     if isinstance(effect, Halt):
                         await self.evidence.flush()
                     self._begin(effect, peer)
+
+    def _log(self, effects: Iterable[Effect]) -> list[Effect]:
+        """Log what one step took in, before its other effects; return those.
+
+        One step can take in many inputs, at a height's start. What signing answers comes after
+        all of them in the machine, so it must in the log, or replay would not accept it.
+        """
+        others: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, AppendWal):
+                self._unsynced.append(encode(effect.record))
+            else:
+                others.append(effect)
+        return others
 
     def _begin(self, effect: Effect, peer: bytes | None) -> None:
         """Start what runs beside the loop, or report."""
