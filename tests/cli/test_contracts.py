@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,7 +29,7 @@ from clawpurse.node.rpc.services import Services
 from clawpurse.wallet.keystore import Keystore
 from clawpurse.wallet.vouchers import make
 from tests.cli.conftest import Cli, Done
-from tests.cli.fakenode import FakeNode
+from tests.cli.fakenode import FakeNode, shown_as
 from tests.wallet.smallchain import START_MS, _State
 
 EVE = account_text(b"\x05" * 32)
@@ -259,10 +260,7 @@ def test_a_node_that_shows_another_invoice_is_not_believed(hand: Hand, node: Fak
     invoice = shown_id(hand.done("invoice", "create", "5", by="bob"))
     real = node.overrides["payment_getInvoice"]
     for change in ({"payee": EVE}, {"amount": "1"}, {"salt": None}, {"asset": "EUR"}):
-        node.overrides["payment_getInvoice"] = lambda given, change=change: {
-            **real(given),
-            **change,
-        }
+        node.overrides["payment_getInvoice"] = partial(shown_as, real, change)
         refused = hand.signs("invoice", "pay", invoice)
         assert refused.code == 4 and "another invoice" in refused.err
 

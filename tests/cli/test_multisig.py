@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from clawpurse.ledger.address import account_text
 from clawpurse.modules.accounts.records import Contents
 from tests.cli.conftest import Cli, Done
-from tests.cli.fakenode import FakeNode
+from tests.cli.fakenode import FakeNode, shown_as
 from tests.cli.signernode import teach
 
 pytestmark = pytest.mark.usefixtures("wallet")
@@ -190,10 +191,7 @@ def test_a_node_that_shows_other_contents_is_not_believed(
     other = Contents.unpack(raw)._replace(memo=b"rent").pack()
     before = len(node.final)
     for contents in (f"0x{other.hex()}", "0x", "zz", None):
-        node.overrides["multisig_getProposal"] = lambda params, given=contents: {
-            **honest(params),
-            "contents": given,
-        }
+        node.overrides["multisig_getProposal"] = partial(shown_as, honest, {"contents": contents})
         for verb in ("approve", "execute"):
             assert act(verb, proposal, by="bob").code != 0
     assert len(node.final) == before

@@ -224,7 +224,7 @@ class Realm(Council):
     def barred(self, transaction: bytes, rule: str, after_ms: int = 1_000) -> None:
         """No block takes a transaction, and it changes nothing at all."""
         found = self.refusal(transaction, after_ms)
-        assert found.rule == rule, (found.rule, found.facts)
+        assert found.rule == rule, (found.rule, found.wire_facts)
 
 
 def first(result: ExecutionResult, kind: str) -> Event:

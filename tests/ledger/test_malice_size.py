@@ -132,7 +132,7 @@ def test_a_batch_that_fails_at_its_last_payment_paid_nobody(realm: Realm) -> Non
     realm.do(ISSUER, "assets.mint", "EURX", ALICE, 10_000)
     realm.do(ISSUER, "assets.mint", "EURX", CAROL, 1)
     realm.do(ISSUER, "assets.freeze", "EURX", CAROL, 2, None)
-    new = [[Key(f"employee {n}").account, 10, b"pay"] for n in range(199)]
+    new: list[Any] = [[Key(f"employee {n}").account, 10, b"pay"] for n in range(199)]
     legs = [*new, [CAROL.account, 10, b"pay"]]
     fields = ["EURX", legs, 2, ascending(BOB, DAVE), realm.time_ms + DAY_MS, b"", None]
     made = realm.do(ALICE, "payments.proposeBatch", *fields)

@@ -138,7 +138,8 @@ class Firm(Sandbox):
         **fields: Any,
     ) -> bytes:
         """A transaction of the firm (or another account), signed by these keys."""
-        body = self.body(account or self.firm, *actions, **fields)
+        sender: Any = account or self.firm
+        body = self.body(sender, *actions, **fields)
         return signed_by(body, senders=keys, payers=payers, approvers=approvers)
 
     def replace(
@@ -161,7 +162,7 @@ class Firm(Sandbox):
     def propose(self, by: Key, *actions: RawAction, within_ms: int = HOUR_MS) -> bytes:
         """A proposal for the firm; returns its id."""
         wire: list[Any] = [[action.name, action.fields] for action in actions]
-        fields = [self.firm.account, self.time_ms + within_ms, wire, b""]
+        fields: list[Any] = [self.firm.account, self.time_ms + within_ms, wire, b""]
         result = self.pay(by, RawAction("accounts.propose", fields))
         assert result.receipts[0].code == 0, result.receipts[0]
         made = [event for event in result.events if event.kind == "accounts.proposed"]

@@ -149,7 +149,7 @@ def test_malformed_actions(verb: str, fields: list[Any]) -> None:
 
 @pytest.mark.parametrize("action", [action for action in ACTIONS if action.name.count(".") == 1])
 def test_nobody_acts_on_an_asset_that_is_not_there_or_has_no_issuer(action: Any) -> None:
-    values = {
+    values: dict[str, list[Any]] = {
         "mint": [BOB, 1], "burn": [1], "setMetadata": ["x", None], "setFlags": [1],
         "setCap": [5], "freeze": [BOB, 1, None], "unfreeze": [BOB, None], "freezeAll": [None],
         "unfreezeAll": [None], "authorise": [BOB, 2], "clawback": [BOB, 1, ALICE, "theft", None],
@@ -408,7 +408,7 @@ def test_a_check_finds_records_that_contradict_each_other() -> None:
 
 def test_every_action_says_what_it_does() -> None:
     words = Words(lambda account: "bob", lambda asset, amount: f"{amount} {asset}")
-    said = [
+    said: list[tuple[str, Any, str]] = [
         ("create", ["EURX", 2, "Euro X", 11, None, "x", DIGEST],
          'Create the asset EURX ("Euro X") with 2 decimals, without a cap. Flags: '
          'authorisationRequired, freezable, transferable. Metadata "x". Document 0x'

@@ -472,8 +472,10 @@ def test_what_is_asked_before_a_payment_is_what_consensus_does(
         name: [make(f"r{n}", *conditions) for n, (make, conditions) in enumerate(drawn)]
         for name, drawn in (("first", rules), ("second", more))
     }
-    read = [read_rules([tuple(rule) for rule in one], "EUR") for one in policies.values()]
-    assume(sum(cost_of(one) for one in read) <= COST_MAX)  # type: ignore[arg-type]
+    read: list[Any] = [
+        read_rules([tuple(rule) for rule in one], "EUR") for one in policies.values()
+    ]
+    assume(sum([cost_of(one) for one in read]) <= COST_MAX)
     chain = prepared_desk()
     for name, named in policies.items():
         chain.enact(*named, policy=name)

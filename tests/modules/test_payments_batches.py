@@ -367,11 +367,12 @@ def test_sentences_say_how_much_to_how_many_by_whom() -> None:
     words = Words(lambda account: account[:2].hex(), lambda asset, amount: f"{amount} {asset}")
     said = batches.PROPOSE.words(batches.PROPOSE.named(batches.PROPOSE.read(terms())), words)
     assert "157 CLAW in 3 payments" in said and '"payroll 5"' in said
-    for action, values in (
+    cases: Any = (
         (batches.APPROVE, [b"i" * 32, EXPIRES]),
         (batches.APPROVE, [b"i" * 32, None]),
         (batches.REJECT, [b"i" * 32, "no"]),
         (batches.WITHDRAW, [b"i" * 32]),
         (batches.EXECUTE, [b"i" * 32, 3]),
-    ):
+    )
+    for action, values in cases:
         assert "69" * 32 in action.words(action.named(action.read(values)), words)

@@ -444,10 +444,11 @@ def test_sentences_say_what_is_at_stake() -> None:
     wire = [one.account if isinstance(one, Key) else one for one in terms()]
     said = channels.OPEN.words(channels.OPEN.named(channels.OPEN.read(wire)), words)
     assert "1000 CLAW" in said and "60 s and 3 blocks" in said and '"api"' in said
-    for action, values in (
+    cases: Any = (
         (channels.TOP_UP, [b"i" * 32, 3]),
         (channels.CLAIM, [b"i" * 32, 3, bytes(64)]),
         (channels.CLOSE, [b"i" * 32]),
         (channels.FINALISE, [b"i" * 32]),
-    ):
+    )
+    for action, values in cases:
         assert "69" * 32 in action.words(action.named(action.read(values)), words)

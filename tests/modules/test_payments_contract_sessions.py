@@ -44,7 +44,7 @@ def chain_with() -> Agents:
 
 
 def opening(amount: int, key: bytes | None = None) -> RawAction:
-    fields = ["CLAW", BOB.account, amount, 1_000, 1, SOON, key, b"", None]
+    fields: list[Any] = ["CLAW", BOB.account, amount, 1_000, 1, SOON, key, b"", None]
     return RawAction("payments.openChannel", list(fields))
 
 
@@ -89,11 +89,11 @@ def test_a_session_key_lets_nothing_out_of_its_owner_s_channel_beyond_its_caps()
 
 def test_an_invoice_is_charged_when_it_is_paid() -> None:
     chain = chain_with()
-    ids = []
+    ids: list[Any] = []
     for amount in (1_000, 700):
         fields = ["CLAW", amount, None, None, b"", SOON, 1]
         result = chain.pay(BOB, RawAction("payments.createInvoice", list(fields)))
-        ids.append(bytes(result.events[-1].data[2]))
+        ids.append(result.events[-1].data[2])
     pay = [
         RawAction("payments.payInvoice", [invoice_id, amount, None])
         for invoice_id, amount in zip(ids, (1_000, 700), strict=True)

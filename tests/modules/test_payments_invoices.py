@@ -363,8 +363,9 @@ def test_sentences_say_how_much_for_what() -> None:
         assert part in invoices.CREATE.words(
             invoices.CREATE.named(invoices.CREATE.read(values)), words
         )
-    for action, values in (
+    cases: Any = (
         (invoices.PAY, [b"i" * 32, 300, None]),
         (invoices.CANCEL, [b"i" * 32]),
-    ):
+    )
+    for action, values in cases:
         assert "69" * 32 in action.words(action.named(action.read(values)), words)

@@ -360,7 +360,7 @@ def test_nothing_is_done_after_the_end_though_the_queue_is_late(verb: str) -> No
         chain.do(BOB, "approve", proposal_id)
     ends_ms = max(chain.proposal(proposal_id)[0].expires_ms for proposal_id in ids)
     late = max(ids, key=lambda one: chain.proposal(one)[0].expires_ms)
-    fields = [late, COST] if verb == "execute" else [late]
+    fields: list[Any] = [late, COST] if verb == "execute" else [late]
     raw = chain.tx(
         ALICE, RawAction(f"accounts.{verb}", list(fields)), valid_until_ms=ends_ms + 60_000
     )
@@ -559,6 +559,7 @@ def test_every_action_says_in_words_what_it_does() -> None:
     assert found.words(found.named(found.read(made.fields)), words) == (
         "As a signer of 0202, propose until 1970-01-01T00:00:00.000Z, and approve: assets.transfer."
     )
+    fields: list[Any]
     for verb, begins in (
         ("approve", "Approve the proposal 0x0b"),
         ("reject", "Reject the proposal 0x0b"),

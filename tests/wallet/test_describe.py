@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,7 +116,7 @@ def test_any_memo_on_the_ledger_can_be_shown(memo: bytes) -> None:
 
 def test_what_is_proposed_is_said_action_by_action() -> None:
     """Who proposes for an account must see what it would do, not only that it would."""
-    inner = [
+    inner: list[Any] = [
         ["assets.transfer", transfer_action("CLAW", CHAIN.bob.account, 1250).fields],
         ["assets.unheard", []],
     ]

@@ -120,7 +120,7 @@ async def test_holders_come_in_pages_and_balances_of_every_asset(
         node = await issued(world)
         found, cursor, more = [], None, True
         while more:
-            named = {} if cursor is None else {"cursor": cursor}
+            named: dict[str, Any] = {} if cursor is None else {"cursor": cursor}
             page = await node.call("asset_getHolders", asset="EUR", limit=1, **named)
             found += [one["account"] for one in page["holders"]]
             cursor = page["nextCursor"]

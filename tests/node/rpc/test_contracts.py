@@ -52,7 +52,7 @@ async def test_a_batch_is_shown_to_those_who_approve_it(autojump_clock: MockCloc
         node = await world.node()
         await endow(world, node)
         approvers = sorted([world.bob.account, world.carol.account])
-        legs = [[world.bob.account, 5, b"may"], [world.carol.account, 7, b"\xff"]]
+        legs: list[Any] = [[world.bob.account, 5, b"may"], [world.carol.account, 7, b"\xff"]]
         terms = ["CLAW", legs, 2, approvers, EXPIRES, b"payroll", None]
         made = await done(world, node, world.alice, "proposeBatch", *terms)
         text = made["payments.batchProposed"]["batchId"]
