@@ -22,6 +22,9 @@ from clawpurse.ledger.blocks import Header
 class AppendWal:
     """Append this input to the height's log. Always comes first among the effects of its input.
 
+    A step that takes in several inputs has several; the host appends all before it performs any
+    other effect of that step, so that the log's order is that in which they were taken in.
+
     The machine asks for it exactly when the input changed something, so a flood of duplicates
     or rubbish costs no disk. In replay the host ignores it.
     """

@@ -11,7 +11,9 @@ from copy import deepcopy
 import pytest
 import trio
 
+from clawpurse.consensus.effects import AppendWal, Effect, Sign
 from clawpurse.consensus.inputs import VoteReceived
+from clawpurse.consensus.wal_records import encode
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.messages import Vote
 from clawpurse.ledger.agreement.signbytes import Kind, vote_bytes
@@ -216,6 +218,33 @@ def test_work_is_told_once_a_height() -> None:
         assert len(delivered) == 1
 
     run_lab(scenario)
+
+
+def test_all_that_a_step_took_in_is_logged_before_anything_is_signed_for_it() -> None:
+    """A height can begin with many early votes. A precommit logged before the prevotes that it
+    rests on is refused in replay: after a crash the node would not know its own vote."""
+
+    async def scenario(lab: Lab) -> None:
+        node = await grown(lab, 1)
+        engine = node.node.engine
+        height = engine.machine.height
+        votes = [
+            VoteReceived(Vote(Kind.PREVOTE, height, round_, None, bytes(32), bytes(64)))
+            for round_ in range(2)
+        ]
+        logged: list[list[bytes]] = []
+
+        async def signing(_message: object) -> None:
+            logged.append(list(engine._unsynced))
+
+        engine._sign = signing  # type: ignore[method-assign, assignment]
+        asked = Vote(Kind.PREVOTE, height, 0, None, bytes(32))
+        effects: list[Effect] = [AppendWal(votes[0]), Sign(asked), AppendWal(votes[1])]
+        await engine._perform(effects, None)
+        (before,) = logged
+        assert before[-2:] == [encode(vote) for vote in votes]
+
+    run_lab(scenario, authorities=1)
 
 
 def test_the_signer_of_another_network_signs_nothing_here() -> None:

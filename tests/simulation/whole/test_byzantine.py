@@ -41,6 +41,12 @@ def test_mixed_villains_hurt_nobody(seed: int) -> None:
     run(seed, 4)
 
 
+@pytest.mark.parametrize("seed", [20_262_446, 20_262_544])
+def test_a_height_that_begins_with_early_votes_is_replayed_as_it_was(seed: int) -> None:
+    """Found by a soak: the log had an own precommit before the prevotes that it rests on."""
+    run(seed, 4)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.__name__)
 @pytest.mark.parametrize("seed", range(100, 103))
