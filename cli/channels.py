@@ -37,6 +37,7 @@ from clawpurse.cli.who import own_key, own_or_named
 from clawpurse.ledger.address import account_from_text, account_text
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import BadSignature, Malformed
+from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.payments.channels import CLAIM, CLOSE, FINALISE, OPEN, TOP_UP
 from clawpurse.modules.payments.vouchers import Terms
@@ -346,7 +347,8 @@ def _end(session: Session, action: RawAction, terms: ActTerms) -> None:
         data = find_event(document, "payments.channelEnded")
         if data is None:
             data = event_of(document, "payments.channelClosing")
-            return f"it ends after {data['finalTime']} and block {data['finalHeight']}."
+            ends = time_text(int(data["finalTime"]))
+            return f"it ends after {ends} and block {data['finalHeight']}."
         returned = amount_text(int(data["returned"]), decimals, data["asset"])
         return f"it is over; {returned} went back to its payer."
 
