@@ -11,6 +11,7 @@ from typing import Final
 
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.errors import Malformed
+from clawpurse.wallet.counting import counted
 
 # 20 digits of a 64-bit integer with marks between them, and 18 decimals.
 TEXT_MAX: Final = 48
@@ -33,7 +34,9 @@ def parse_amount(text: str, decimals: int, asset: str, *, low: int = 1) -> int:
     if point and not fraction:
         raise Malformed("amount", f"{text!r} ends with its point; write {_example(decimals)}")
     if len(fraction) > decimals:
-        problem = f"{text} has {len(fraction)} decimals, {asset} has {decimals or 'none'}"
+        problem = (
+            f"{text} has {counted(len(fraction), 'decimal')}, {asset} has {decimals or 'none'}"
+        )
         raise Malformed("amount", problem)
     minor = int(whole + fraction.ljust(decimals, "0"))
     if minor > U64_MAX:

@@ -52,6 +52,7 @@ from clawpurse.wallet.proof_steps import (
     check_certificate,
     check_genesis,
     check_place,
+    exact_members,
     leaf_in_list,
     octets,
     place_fits,
@@ -167,7 +168,7 @@ def check_bundle(
     `genesis`, `scope`, or `block N` with N the height (or the place, before that is known).
     """
     with step("bundle"):
-        given = _exactly(document, "bundle", _BUNDLE)
+        given = exact_members(document, "bundle", _BUNDLE)
         if given["format"] != BUNDLE_FORMAT:
             raise Malformed("format", f"is not {BUNDLE_FORMAT}")
         codec.version(given["version"], "version", (BUNDLE_VERSION,))
@@ -218,7 +219,7 @@ def touches(one: ProvenTransaction, account: bytes) -> bool:
 def _block_name(value: object, place: int) -> str:
     """Name a block for errors: by its height once that can be read."""
     try:
-        given = _exactly(value, "block", _BLOCK)
+        given = exact_members(value, "block", _BLOCK)
         return f"block {Header.unpack(octets(given['header'], 'header', HEADER_BYTES_MAX)).height}"
     except Malformed:
         return f"block at place {place}"
@@ -228,7 +229,7 @@ def _check_block(
     value: object, genesis: Genesis, authorities: AuthoritySet
 ) -> tuple[ProvenBlock, AuthoritySet]:
     """Return a block that `authorities` decided, and who decides from the next one on."""
-    given = _exactly(value, "block", _BLOCK)
+    given = exact_members(value, "block", _BLOCK)
     header = Header.unpack(octets(given["header"], "header", HEADER_BYTES_MAX))
     check_place(header, genesis, authorities)
     signers = check_certificate(header, given["certificate"], authorities)
@@ -279,7 +280,7 @@ def _whole_contents(given: Mapping[str, Any], header: Header) -> Contents:
     found: list[ProvenTransaction] = []
     listed = bounded_list(given["transactions"], "transactions", BLOCK_TRANSACTIONS_MAX)
     for index, item in enumerate(listed):
-        parts = _exactly(item, "transactions[]", _TRANSACTION)
+        parts = exact_members(item, "transactions[]", _TRANSACTION)
         if parts["path"] is not None:
             raise Malformed("path", "stands in a whole block, which needs none")
         raws.append(octets(parts["signed"], "signed", TX_BYTES_MAX))
@@ -331,7 +332,7 @@ def _parts(given: Mapping[str, Any], header: Header) -> Contents:
 
 def _part(item: object, header: Header) -> tuple[ProvenTransaction, str]:
     """Return one transaction with what came of it, and the sides of its place."""
-    parts = _exactly(item, "transactions[]", _TRANSACTION)
+    parts = exact_members(item, "transactions[]", _TRANSACTION)
     transaction = decode_transaction(octets(parts["signed"], "signed", TX_BYTES_MAX))
     with step("path"):
         sides = sides_in_list(transaction.wtx_id, parts["path"], "", header.transactions_root)
@@ -378,7 +379,7 @@ def _check_transaction(one: ProvenTransaction, genesis: Genesis) -> None:
 
 
 def _state_value(item: object, header: Header) -> ProvenState:
-    parts = _exactly(item, "state[]", _STATE)
+    parts = exact_members(item, "state[]", _STATE)
     module = codec.ascii_text(parts["module"], "state.module", 32, 1)
     key = octets(parts["key"], "state.key", STATE_KEY_BYTES_MAX)
     value = parts["value"]
@@ -489,11 +490,4 @@ def _check_range(story: Story) -> None:
 
 
 def _leaf(value: object, field: str) -> Mapping[str, Any]:
-    return _exactly(value, field, ("leaf", "path"))
-
-
-def _exactly(value: object, field: str, names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return an object that has these members and no others: nothing unchecked is shown."""
-    if type(value) is not dict or sorted(map(str, value)) != sorted(names):
-        raise Malformed(field, f"does not have exactly the members {', '.join(names)}")
-    return value
+    return exact_members(value, field, ("leaf", "path"))

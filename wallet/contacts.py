@@ -7,6 +7,7 @@ has two labels, so that what a confirmation shows is what was meant.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,6 +36,13 @@ class Contact(NamedTuple):
     name: str
     account: bytes
     note: str = ""
+
+
+class Imported(NamedTuple):
+    """What came of an import: which contacts are new, and which were there as they are."""
+
+    added: tuple[Contact, ...]
+    known: tuple[Contact, ...]
 
 
 class Contacts:
@@ -68,7 +76,7 @@ class Contacts:
 
     def add(self, name: str, account: bytes, note: str = "") -> Contact:
         """Save a new contact. Raises `OperatorError` if the name or the account is taken."""
-        contact = Contact(check_name(name), account, _check_note(note))
+        contact = Contact(check_name(name), account, check_note(note))
         make_private_directory(self.file.parent)
         with locked(self._lock_file, "The contacts are in use by another clawpurse."):
             entries = self.all()
@@ -83,6 +91,47 @@ class Contacts:
                 raise OperatorError(f"There are {CONTACTS_MAX} contacts, the most that fit.")
             self._write([*entries, contact])
         return contact
+
+    def add_all(self, wanted: Sequence[Contact], own: Mapping[str, bytes]) -> Imported:
+        """Save all of them, or none. Those that are there already stay, with their own notes.
+
+        `own` are the keys of this home: a contact may not take the name of one. Raises
+        `OperatorError` naming whose name or account is taken.
+        """
+        make_private_directory(self.file.parent)
+        with locked(self._lock_file, "The contacts are in use by another clawpurse."):
+            entries = self.all()
+            names = {entry.name: entry for entry in entries}
+            accounts = {entry.account: entry for entry in entries}
+            added: list[Contact] = []
+            known: list[Contact] = []
+            problems: list[str] = []
+            for one in wanted:
+                named, there = names.get(one.name), accounts.get(one.account)
+                if own.get(one.name, one.account) != one.account:
+                    problems.append(f"{one.name} is a key of yours")
+                elif named is None and there is None:
+                    added.append(one)
+                elif named is there:
+                    known.append(one)
+                elif there is not None:
+                    problems.append(f"{one.name}: its account is {there.name} already")
+                else:
+                    problems.append(f"{one.name} is another account already")
+            if problems:
+                more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+                raise OperatorError(
+                    f"{'; '.join(problems[:3])}{more}.",
+                    "Nothing was imported.",
+                    "clawpurse wallet contacts",
+                )
+            if len(entries) + len(added) > CONTACTS_MAX:
+                raise OperatorError(
+                    f"That makes more than {CONTACTS_MAX} contacts.", "Nothing was imported.", ""
+                )
+            if added:
+                self._write([*entries, *added])
+        return Imported(tuple(added), tuple(known))
 
     def remove(self, name: str) -> Contact:
         """Remove a contact and return it. Raises `OperatorError` if there is none."""
@@ -112,7 +161,8 @@ class Contacts:
         replace_private(self.file, text.encode() + b"\n")
 
 
-def _check_note(note: str) -> str:
+def check_note(note: str) -> str:
+    """Return a note that can be shown, else raise `Malformed`."""
     # Notes are printed beside amounts: no control or direction characters (`isprintable`).
     if len(note) > NOTE_CHARS_MAX or not note.isprintable():
         raise Malformed("note", f"is longer than {NOTE_CHARS_MAX} or has unprintable characters")
@@ -139,7 +189,7 @@ def _decode(data: bytes) -> list[Contact]:
             raise Malformed("contacts.contacts[].note", "is not a string")
         name = check_name(codec.ascii_text(item["name"], "contacts.contacts[].name", 64))
         account = account_from_text(codec.ascii_text(item["account"], "contacts.account", 90))
-        found.append(Contact(name, account, _check_note(note)))
+        found.append(Contact(name, account, check_note(note)))
     for distinct in ({entry.name for entry in found}, {entry.account for entry in found}):
         if len(distinct) < len(found):
             raise Malformed("contacts", "has a name or an account twice")

@@ -20,7 +20,7 @@ from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.wallet.contacts import Contacts
 from clawpurse.wallet.durable import make_private_directory
 from clawpurse.wallet.keyfile import KDF_DEFAULT, KdfCost
-from clawpurse.wallet.keystore import Keystore
+from clawpurse.wallet.keystore import Keystore, OnRenewed
 from clawpurse.wallet.names import check_name
 from clawpurse.wallet.settings import Settings, Value, read_settings, write_setting
 
@@ -80,9 +80,18 @@ class ClientHome:
         """Make the folder, mode 0700. Raises `StorageFault`."""
         make_private_directory(self.root)
 
-    def keystore(self, now_ms: Callable[[], int], cost: KdfCost = KDF_DEFAULT) -> Keystore:
-        """Return the keys of this home; `now_ms` is the wall clock in ms UTC."""
-        return Keystore(self.keys_directory, now_ms=now_ms, cost=cost)
+    def keystore(
+        self,
+        now_ms: Callable[[], int],
+        cost: KdfCost = KDF_DEFAULT,
+        *,
+        on_renewed: OnRenewed | None = None,
+    ) -> Keystore:
+        """Return the keys of this home; `now_ms` is the wall clock in ms UTC.
+
+        `on_renewed` hears of files that were sealed anew because they had aged.
+        """
+        return Keystore(self.keys_directory, now_ms=now_ms, cost=cost, on_renewed=on_renewed)
 
     def contacts(self) -> Contacts:
         """Return the contacts of this home."""
@@ -99,7 +108,8 @@ class ClientHome:
             return self._label(account_from_text(text), keystore, contacts)
         check_name(text, "account")
         if keystore.has(text):
-            return Named(keystore.show(text).account, text, True)
+            info = keystore.show(text)
+            return Named(info.account, text, not info.watch_only)
         contact = contacts.by_name(text)
         if contact is None:
             raise OperatorError(
@@ -120,7 +130,7 @@ class ClientHome:
             except OperatorError:
                 continue
             if info.account == account:
-                return Named(account, name, True)
+                return Named(account, name, not info.watch_only)
         contact = contacts.by_account(account)
         return Named(account, None if contact is None else contact.name, False)
 

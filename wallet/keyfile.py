@@ -20,6 +20,7 @@ from clawpurse.ledger import codec, crypto
 from clawpurse.ledger.address import account_from_text, account_text
 from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.wallet import mnemonic
+from clawpurse.wallet.counting import counted
 from clawpurse.wallet.keys import SigningKey, derive, parse_path
 from clawpurse.wallet.names import check_name
 from clawpurse.wallet.passphrase import passphrase_bytes
@@ -51,10 +52,28 @@ class KdfCost(NamedTuple):
     passes: int
     memory_bytes: int
 
+    @property
+    def work_bytes(self) -> int:
+        """How much memory one guess writes, in bytes."""
+        return self.passes * self.memory_bytes
+
 
 # RFC 9106 §4 (second choice) asks 64 MiB and 3 passes with four lanes; libsodium has one lane,
 # so twice the memory. Measured: a quarter of a second on one core.
 KDF_DEFAULT: Final = KdfCost(3, 128 * 2**20)
+
+
+def renewed_cost(cost: KdfCost, today: KdfCost) -> KdfCost | None:
+    """Return what a file of `cost` is to cost from now on, or None if it is strong enough.
+
+    Neither the memory of a guess nor its work may be below today's, and neither ever falls.
+    """
+    if cost.memory_bytes >= today.memory_bytes and cost.work_bytes >= today.work_bytes:
+        return None
+    memory_bytes = max(cost.memory_bytes, today.memory_bytes)
+    if today.passes * memory_bytes >= cost.work_bytes:
+        return KdfCost(today.passes, memory_bytes)
+    return KdfCost(cost.passes, memory_bytes)
 
 
 @dataclass(frozen=True)
@@ -246,7 +265,7 @@ def decode(data: bytes) -> KeyRecord:
     memory = codec.integer(
         kdf["memoryBytes"], "kdf.memoryBytes", MEMORY_BYTES_MIN, MEMORY_BYTES_MAX
     )
-    if passes * memory > _WORK_BYTES_MAX:
+    if KdfCost(passes, memory).work_bytes > _WORK_BYTES_MAX:
         raise Malformed("kdf", f"asks for more work than {_WORK_BYTES_MAX} bytes")
     path = None if top["path"] is None else codec.ascii_text(top["path"], "path", 120)
     if path is not None:
@@ -325,7 +344,9 @@ def _octets(value: object, field: str, size_min: int, size_max: int) -> bytes:
     except ValueError:
         raise Malformed(field, "is not 0x and lower-case hex digits") from None
     if _hex(octets) != text or not size_min <= len(octets) <= size_max:
-        raise Malformed(field, f"is {len(octets)} bytes, {size_min}…{size_max} are allowed")
+        raise Malformed(
+            field, f"is {counted(len(octets), 'byte')}, {size_min}…{size_max} are allowed"
+        )
     return octets
 
 

@@ -11,7 +11,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, NamedTuple
 
 from mnemonic import Mnemonic
 
@@ -37,6 +37,11 @@ LANGUAGES: Final = (
     "portuguese",
     "spanish",
 )
+_CHINESE: Final = ("chinese_simplified", "chinese_traditional")
+_NEAREST_MAX: Final = 3
+_PREFIX_CHARS_MIN: Final = 3
+# Below this likeness a suggestion is a guess that sends people astray.
+_LIKENESS_MIN: Final = 0.6
 
 
 def words_of(entropy: bytes, language: str = "english") -> list[str]:
@@ -80,29 +85,79 @@ def _decode(words: Sequence[str], language: str, index_of: dict[str, int]) -> by
 def read_words(text: str) -> tuple[list[str], str]:
     """Split what a person typed or pasted into words and find their language.
 
-    Any white space separates, letter case does not matter. Raises `Malformed` as `entropy_of`
-    does; where no list holds all words, the list that holds most of them names the wrong one.
+    Any white space separates (Chinese needs none), letter case does not matter. Raises
+    `Malformed` as `entropy_of` does; where no list holds all words, the list that holds most of
+    them names the wrong one.
     """
-    words = _normal(text).lower().split()
+    words = split_words(text)
     if len(words) not in ENTROPY_BYTES_OF_WORDS:
         raise Malformed("words", f"are {len(words)}; 12, 15, 18, 21 or 24 are needed")
-    indexes = {name: _word_index(name) for name in LANGUAGES}
-    hits = {name: sum(word in index for word in words) for name, index in indexes.items()}
-    most = max(hits.values())
-    candidates = [name for name in LANGUAGES if hits[name] == most]
+    candidates = _likely_languages(words)
     for name in candidates[:-1]:
         try:
-            _decode(words, name, indexes[name])
+            _decode(words, name, _word_index(name))
         except Malformed:
             continue
         return words, name
-    _decode(words, candidates[-1], indexes[candidates[-1]])
+    _decode(words, candidates[-1], _word_index(candidates[-1]))
     return words, candidates[-1]
 
 
+def split_words(text: str) -> list[str]:
+    """Return the words of what was typed, in the form of the lists, none of them checked."""
+    words = _normal(text).lower().split()
+    # A Chinese word is one character, and Chinese is written without blanks.
+    if len(words) == 1 and len(words[0]) in ENTROPY_BYTES_OF_WORDS:
+        characters = list(words[0])
+        if any(set(characters) <= set(word_list(name)) for name in _CHINESE):
+            return characters
+    return words
+
+
+class Slip(NamedTuple):
+    """A typed word that no list has: its place, from 1, and the words that look like it."""
+
+    position: int
+    nearest: tuple[str, ...]
+
+
+def slips_of(words: Sequence[str]) -> tuple[str, tuple[Slip, ...]]:
+    """Return the language that most of `words` are of, and which of them are not in its list."""
+    language = _likely_languages(words)[0]
+    index_of = _word_index(language)
+    found = (
+        Slip(position, tuple(nearest_words(word, language)))
+        for position, word in enumerate(words, 1)
+        if _normal(word).lower() not in index_of
+    )
+    return language, tuple(found)
+
+
 def nearest_words(wrong: str, language: str) -> list[str]:
-    """Return up to three words of the list that look like `wrong`, for a prompt at a terminal."""
-    return get_close_matches(_normal(wrong).lower(), word_list(language), n=3, cutoff=0.6)
+    """Return up to three words of the list that look like `wrong`, the likeliest first.
+
+    An accent left out costs nothing, then come words that begin like it (the lists are made so
+    that few letters tell a word), then those with other slips of the fingers.
+    """
+    typed = _bare(wrong)
+    words = {word: _bare(word) for word in word_list(language)}
+    found = [word for word, bare in words.items() if bare == typed]
+    if len(typed) >= _PREFIX_CHARS_MIN:
+        found += [word for word, bare in words.items() if bare.startswith(typed)]
+    of_bare = {bare: word for word, bare in words.items()}
+    close = get_close_matches(typed, of_bare, n=_NEAREST_MAX, cutoff=_LIKENESS_MIN)
+    found += [of_bare[bare] for bare in close]
+    return list(dict.fromkeys(found))[:_NEAREST_MAX]
+
+
+def _likely_languages(words: Sequence[str]) -> list[str]:
+    """Return the languages whose lists hold most of the words; as many others hold none."""
+    hits = {}
+    for name in LANGUAGES:
+        index_of = _word_index(name)
+        hits[name] = sum(_normal(word).lower() in index_of for word in words)
+    most = max(hits.values())
+    return [name for name in LANGUAGES if hits[name] == most]
 
 
 def seed_of(words: Sequence[str], passphrase: str = "") -> bytes:
@@ -134,3 +189,9 @@ def _word_index(language: str) -> dict[str, int]:
 
 def _normal(text: str) -> str:
     return unicodedata.normalize("NFKD", text)
+
+
+def _bare(text: str) -> str:
+    """Return letters without their accents, as people type them in a hurry."""
+    # Marks of Latin letters only: those of Japanese (か, が) make another sound of them.
+    return "".join(c for c in _normal(text).lower() if not "\u0300" <= c <= "\u036f")

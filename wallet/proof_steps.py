@@ -118,6 +118,13 @@ def members(value: object, field: str, names: tuple[str, ...]) -> Mapping[str, A
     return value
 
 
+def exact_members(value: object, field: str, names: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return an object that has these members and no others: nothing unchecked is shown."""
+    if type(value) is not dict or sorted(map(str, value)) != sorted(names):
+        raise Malformed(field, f"does not have exactly the members {', '.join(names)}")
+    return value
+
+
 def bounded_list(value: object, field: str, count_max: int) -> list[Any]:
     """Return a list of at most `count_max` items."""
     if type(value) is not list or len(value) > count_max:

@@ -153,14 +153,7 @@ def build_payment_proof(
     return {
         "version": PROOF_VERSION,
         "genesis": hexed(genesis),
-        "authorityChanges": [
-            {
-                "header": hexed(change.header),
-                "certificate": hexed(change.certificate),
-                "nextAuthorities": hexed(change.next_authorities),
-            }
-            for change in changes
-        ],
+        "authorityChanges": changes_json(changes),
         "header": hexed(header),
         "certificate": hexed(certificate),
         "index": index,
@@ -168,6 +161,18 @@ def build_payment_proof(
         "events": [events.leaf(place) for place in places],
         "body": hexed(decode_transaction(transaction).body_bytes),
     }
+
+
+def changes_json(changes: Sequence[AuthorityChange]) -> list[dict[str, str]]:
+    """Return changes of authorities as they stand in every proof."""
+    return [
+        {
+            "header": hexed(change.header),
+            "certificate": hexed(change.certificate),
+            "nextAuthorities": hexed(change.next_authorities),
+        }
+        for change in changes
+    ]
 
 
 def check_payment_proof(proof: object, genesis_hash: bytes) -> ProvenPayment:
@@ -183,7 +188,7 @@ def check_payment_proof(proof: object, genesis_hash: bytes) -> ProvenPayment:
     with step("genesis"):
         genesis = check_genesis(given["genesis"], genesis_hash)
     with step("authorityChanges"):
-        authorities = _follow_changes(given["authorityChanges"], genesis)
+        _, authorities = follow_changes(given["authorityChanges"], genesis)[-1]
     with step("header"):
         header = Header.unpack(octets(given["header"], "header", HEADER_BYTES_MAX))
         check_place(header, genesis, authorities)
@@ -220,10 +225,14 @@ _MEMBERS: Final = (
 )
 
 
-def _follow_changes(value: object, genesis: Genesis) -> AuthoritySet:
-    """Return the set that decides after all changes, each certified by the set before it."""
+def follow_changes(value: object, genesis: Genesis) -> list[tuple[int, AuthoritySet]]:
+    """Return each set with the block after which it decides, each certified by the one before.
+
+    The first is of the genesis, after block 0. Raises `Malformed`.
+    """
     authorities = AuthoritySet(genesis.authorities)
     height = 0
+    sets = [(height, authorities)]
     for item in bounded_list(value, "authorityChanges", CHANGES_MAX):
         given = members(item, "authorityChanges[]", ("header", "certificate", "nextAuthorities"))
         header = Header.unpack(octets(given["header"], "authorityChanges", HEADER_BYTES_MAX))
@@ -238,7 +247,8 @@ def _follow_changes(value: object, genesis: Genesis) -> AuthoritySet:
                 "authorityChanges", f"block {header.height} names another set than is given"
             )
         authorities, height = following, header.height
-    return authorities
+        sets.append((height, authorities))
+    return sets
 
 
 def check_events(value: object, receipt: Receipt, header: Header) -> tuple[Event, ...]:

@@ -18,6 +18,7 @@ from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Malformed, OperatorError, StorageFault
 from clawpurse.ledger.module_api import Registry
 from clawpurse.ledger.rules import sentence, time_text
+from clawpurse.wallet.counting import counted
 from clawpurse.wallet.describe import action_words, words_for
 from clawpurse.wallet.durable import (
     locked,
@@ -149,7 +150,9 @@ def verify_payment(document: object, genesis_hash: bytes, registry: Registry) ->
         return ProofVerdict(False, None, None, f"{err.field}: {err.problem}", err.field)
     tx_id, height = proven.receipt.tx_id, proven.header.height
     if type(document) is dict and "proof" in document:
-        wrong = _contradiction(document, payment_document(document["proof"], proven, registry), "")
+        said = payment_document(document["proof"], proven, registry)
+        # A node answers a receipt with its proof in it; what it says must hold as well.
+        wrong = contradiction(document, {**said["receipt"], **said})
         if wrong:
             reason = f"document: {wrong} is not what the proof proves"
             return ProofVerdict(False, tx_id, height, reason, "document")
@@ -175,28 +178,45 @@ def _praise(proven: ProvenPayment, registry: Registry) -> str:
         action_words(action, registry, words) or f"Did {action.name}."
         for action in proven.body.actions
     ]
-    signed = f"{proven.signers} of {proven.authorities} authorities signed"
+    signed = f"{proven.signers} of {counted(proven.authorities, 'authority')} signed"
     return f"{' '.join(done)} Final in block {proven.header.height}, {signed}."
 
 
-def _contradiction(claimed: Mapping[str, Any], proven: Mapping[str, Any], path: str) -> str:
-    """Return the name of the first claimed member that differs from what is proven.
+def contradiction(
+    claimed: Mapping[str, Any], proven: Mapping[str, Any], path: str = "", *, whole: bool = False
+) -> str:
+    """Return the name of the first claimed member that differs from what is proven, or nothing.
 
     Members that we do not know may come from a later version; the sentence of a failure is
-    wording, not fact.
+    wording, not fact. `whole`: what is proven must all be claimed.
     """
-    for name, value in claimed.items():
+    for name, expected in proven.items():
         place = f"{path}.{name}" if path else name
-        if name not in proven or name in ("proof", "reason"):
+        if name in ("proof", "reason") and not whole:
             continue
-        expected = proven[name]
+        if name not in claimed:
+            if whole:
+                return place
+            continue
+        value = claimed[name]
         if type(expected) is dict and type(value) is dict:
-            deeper = _contradiction(value, expected, place)
+            deeper = contradiction(value, expected, place, whole=whole)
             if deeper:
                 return deeper
-        elif type(value) is not type(expected) or value != expected:
+        elif not _same(value, expected):
             return place
     return ""
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Tell whether two JSON values are the same; 1, 1.0 and true are not."""
+    if type(one) is not type(other):
+        return False
+    if type(one) is list:
+        return len(one) == len(other) and all(map(_same, one, other))
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+    return bool(one == other)
 
 
 class ReceiptStore:
