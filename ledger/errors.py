@@ -13,6 +13,8 @@ ClawPurseError
 │   └── ProtocolViolation        broken framing, handshake or message order
 ├── OperatorError                the operator's to mend: carries what, why, next command
 │   ├── WrongPassphrase          the passphrase does not open the key, or comes too early
+│   ├── WatchOnly                an account that is only looked at: its key is elsewhere
+│   ├── KeyLocked                a key that was not unlocked, or whose time is over
 │   └── StorageFault             a disk that lies, is full, or lost what it acknowledged
 └── Bug                          ours: an invariant that does not hold
 
@@ -198,6 +200,32 @@ class WrongPassphrase(OperatorError):
         self.key = key
         self.wait_ms = wait_ms
         self.tried = tried
+
+
+class WatchOnly(OperatorError):
+    """An account that this wallet only looks at; nothing signs for it here.
+
+    Attributes: `key` (its name).
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(
+            f"{key} is watch-only:",
+            "its key is not in this wallet.",
+            f"clawpurse keys import {key}",
+        )
+        self.key = key
+
+
+class KeyLocked(OperatorError):
+    """A key that must be unlocked before it signs: never unlocked, locked again, or out of time.
+
+    Attributes: `key` (its name).
+    """
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"{key} is locked.", "Nothing was signed.", "unlock it again")
+        self.key = key
 
 
 class StorageFault(OperatorError):

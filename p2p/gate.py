@@ -9,7 +9,7 @@ counted by kind and logged within a ration.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -48,10 +48,9 @@ class Place:
 class Gate:
     """Judges new connections. Made inside `trio.run`, because its buckets begin full now."""
 
-    def __init__(self, standing: Standing, configured_hosts: Iterable[str]) -> None:
+    def __init__(self, standing: Standing) -> None:
         now = trio.current_time()
         self._standing = standing
-        self._configured = frozenset(configured_hosts)
         self._places: dict[Place, None] = {}
         self._tokens = {
             is_known: TokenBucket(HANDSHAKES_PER_S, HANDSHAKES_BURST, now)
@@ -77,7 +76,7 @@ class Gate:
         return None
 
     def _is_known(self, host: str) -> bool:
-        return host in self._configured
+        return self._standing.configured.has_host(host)
 
     def _has_room(self, host: str) -> bool:
         if len(self._places) >= UNAUTHENTICATED_MAX:

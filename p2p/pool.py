@@ -24,6 +24,7 @@ from clawpurse.ledger.errors import (
 from clawpurse.p2p.address import Endpoint, PeerAddress
 from clawpurse.p2p.book import ANSWER_BYTES_MAX, AddressBook, PeerRecord, pack_records
 from clawpurse.p2p.channels import Channel
+from clawpurse.p2p.configured import Configured
 from clawpurse.p2p.connection import Connection, dismiss, fault_of
 from clawpurse.p2p.discovery import (
     ANSWER_PERIOD_S,
@@ -76,7 +77,10 @@ class Handler(Protocol):
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """What an operator decides. `advertise` is where others can dial this node."""
+    """What an operator decides. `advertise` is where others can dial this node.
+
+    `persistent` are the peers that are configured at the start; see `configured.Configured`.
+    """
 
     listen_host: str
     listen_port: int
@@ -112,7 +116,9 @@ class PeerPool:
         self._discovery = Discovery(
             identity, book, config.private_ids, random_bytes=random_bytes, now_ms=now_ms
         )
-        self._persistent = frozenset(address.node_id for address in config.persistent)
+        self._configured = standing.configured
+        for address in config.persistent:
+            self._configured.add(address)
         self._connections: dict[bytes, Connection] = {}
         self._dialling: dict[bytes, None] = {}
         self._budget: MemoryBudget[Connection] = MemoryBudget(_give_up)
@@ -125,6 +131,11 @@ class PeerPool:
     def ids(self) -> list[bytes]:
         """Return the ids of connected peers."""
         return list(self._connections)
+
+    async def wait_connected(self, node_id: bytes) -> None:
+        """Return when a peer is connected."""
+        while node_id not in self._connections:
+            await self._changed.wait()
 
     def send(self, node_id: bytes, channel: Channel, kind: int, payload: bytes) -> bool:
         """Queue a message to a peer; False when it is gone or its channel is full."""
@@ -139,6 +150,31 @@ class PeerPool:
             connection.close(reason)
 
     @property
+    def configured(self) -> Configured:
+        """The peers that the operator chose."""
+        return self._configured
+
+    def keep(self, address: PeerAddress) -> None:
+        """Stay connected to a peer from now on; a former address and a ban of it are forgotten."""
+        self.standing.lift(address.node_id)
+        if not self._configured.holds(address):
+            self._configured.add(address)
+
+    def drop(self, node_id: bytes, *, ban_reason: str = "") -> bool:
+        """Keep a peer no more: disconnect it and do not dial it; with a reason, ban its key.
+
+        Returns whether a connection ended. Without a ban it may come again by itself, as any
+        stranger may.
+        """
+        self._configured.remove(node_id)
+        connection = self._connections.get(node_id)
+        if ban_reason:
+            self.standing.ban_key_of(node_id, ban_reason)
+        if connection is not None:
+            connection.close("removed by the operator")
+        return connection is not None
+
+    @property
     def refused(self) -> dict[str, int]:
         """How many connections were turned away, by kind of reason."""
         return {} if self._gate is None else self._gate.refused
@@ -151,7 +187,7 @@ class PeerPool:
                 "nodeId": connection.node_id.hex(),
                 "address": str(connection.endpoint),
                 "direction": "outbound" if connection.outbound else "inbound",
-                "persistent": connection.node_id in self._persistent,
+                "persistent": connection.node_id in self._configured,
                 "agent": connection.agent,
                 "connectedSeconds": int(now - connection.since_s),
                 "silentSeconds": int(now - connection.last_seen_s),
@@ -170,7 +206,7 @@ class PeerPool:
 
     async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
         """Listen and dial until cancelled. Raises OSError when the port is taken."""
-        self._gate = Gate(self.standing, [address.host for address in self._config.persistent])
+        self._gate = Gate(self.standing)
         self._feeler_s = trio.current_time() + FEELER_PERIOD_S
         async with trio.open_nursery() as nursery:
             self.port = await nursery.start(
@@ -179,9 +215,7 @@ class PeerPool:
                 self._config.listen_port,
                 self._accept,
             )
-            for address in self._config.persistent:
-                if address.node_id != self.node_id:
-                    nursery.start_soon(self._keep_dialling, address)
+            nursery.start_soon(self._keep_configured, nursery)
             nursery.start_soon(self._discover, nursery)
             task_status.started(self.port)
 
@@ -290,11 +324,14 @@ class PeerPool:
             return "another node answers there"
         if self.standing.banned(secured.node_id, endpoint.host) is not None:
             return "banned"
-        if expected is None and secured.node_id not in self._persistent:
-            held = self._connections.values()
+        if expected is not None and self._configured.is_removed(secured.node_id):
+            return "removed"
+        if expected is None and secured.node_id not in self._configured:
             strangers = sum(
-                not c.outbound and c.node_id not in self._persistent | {secured.node_id}
-                for c in held
+                not c.outbound
+                and c.node_id != secured.node_id
+                and c.node_id not in self._configured
+                for c in self._connections.values()
             )
             if strangers >= STRANGERS_MAX:
                 return "inbound slots are full"
@@ -405,10 +442,21 @@ class PeerPool:
 
     # -- dialling
 
-    async def _keep_dialling(self, address: PeerAddress) -> None:
-        """Stay connected to a persistent peer, whoever opened the connection."""
-        pause_s = RETRY_MIN_S
+    async def _keep_configured(self, nursery: trio.Nursery) -> None:
+        """Dial every configured peer, those too that are added later."""
+        dialled: set[PeerAddress] = set()
         while True:
+            addresses = self._configured.addresses
+            for address in addresses:
+                if address not in dialled and address.node_id != self.node_id:
+                    nursery.start_soon(self._keep_dialling, address)
+            dialled = set(addresses)
+            await self._configured.wait_changed()
+
+    async def _keep_dialling(self, address: PeerAddress) -> None:
+        """Stay connected to a configured peer, whoever opened the connection."""
+        pause_s = RETRY_MIN_S
+        while self._configured.holds(address):
             began = trio.current_time()
             await self._dial(address)
             while address.node_id in self._connections:
@@ -469,7 +517,9 @@ class PeerPool:
                 await trio.sleep(RETRY_MIN_S)
 
     def _taken(self) -> list[bytes]:
-        return [*self._connections, *self._dialling, *self._persistent, self.node_id]
+        kept = [address.node_id for address in self._configured.addresses]
+        away = self._configured.removed
+        return [*self._connections, *self._dialling, *kept, *away, self.node_id]
 
     async def _feel(self) -> None:
         """Dial a node that was only heard of; if it is there, the book knows from now on."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, NamedTuple
 
 from clawpurse.p2p.address import ban_key, is_loopback
+from clawpurse.p2p.configured import Configured
 
 BAN_FIRST_S: Final = 3_600
 # Each further ban of the same key or address is longer, up to a day.
@@ -38,20 +39,18 @@ class Standing:
     def __init__(
         self,
         now_ms: Callable[[], int],
-        configured_ids: Iterable[bytes],
-        configured_hosts: Iterable[str],
+        configured: Configured,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._now_ms = now_ms
-        self._ids = frozenset(configured_ids)
-        self._hosts = frozenset(configured_hosts)
+        self.configured: Final = configured
         self._changed = changed
         self._bans: dict[str, Ban] = {}
         self._scores: dict[str, tuple[float, int]] = {}
 
     def banned(self, node_id: bytes | None, host: str) -> Ban | None:
         """Return the ban in force against a key or an address."""
-        if node_id in self._ids:
+        if node_id in self.configured:
             return None
         subjects = [] if self._is_exempt(host) else [ban_key(host)]
         if node_id is not None:
@@ -64,7 +63,7 @@ class Standing:
         return None
 
     def _is_exempt(self, host: str) -> bool:
-        return is_loopback(host) or host in self._hosts
+        return is_loopback(host) or self.configured.has_host(host)
 
     def ban(self, node_id: bytes | None, host: str, reason: str) -> list[str]:
         """Ban a key and an address, as far as they may be; return what is banned now.
@@ -72,7 +71,7 @@ class Standing:
         A configured key keeps its address too: behind a configured name there is an address
         that the configuration does not spell.
         """
-        if node_id in self._ids:
+        if node_id in self.configured:
             return []
         subjects = [] if node_id is None else [node_id.hex()]
         if not self._is_exempt(host):
@@ -80,6 +79,15 @@ class Standing:
         for subject in subjects:
             self._add(subject, reason)
         return subjects
+
+    def ban_key_of(self, node_id: bytes, reason: str) -> None:
+        """Ban a key wherever it comes from, because the operator says so."""
+        self._add(node_id.hex(), reason)
+
+    def lift(self, node_id: bytes) -> None:
+        """End a key's ban, as who configures it means to talk to it."""
+        if self._bans.pop(node_id.hex(), None) is not None:
+            self._changed()
 
     def _add(self, subject: str, reason: str) -> None:
         before = self._bans.pop(subject, None)

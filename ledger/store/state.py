@@ -162,8 +162,8 @@ class StateStore:
 
         Raises `StorageFault`, `Malformed` for a key longer than any tree holds.
         """
-        stored = self.stored(tree)
-        place = stored.number.to_bytes(2, "big") + key
+        stored = self._trees.get(tree) or self.stored(tree)
+        place = stored.place + key
         value = self._values.get(place)
         if value is None:
             if len(key) > RAW_KEY_BYTES_MAX:

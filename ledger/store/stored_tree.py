@@ -106,6 +106,7 @@ class StoredTree:
         "ordered_count",
         "ordered_floors",
         "ordered_prefixes",
+        "place",
         "table",
         "tree",
     )
@@ -120,6 +121,8 @@ class StoredTree:
         ordered_count: int,
     ) -> None:
         self.number = number
+        # How the names of its values begin in the cache that all trees share.
+        self.place = number.to_bytes(2, "big")
         self.tree = tree
         self.table = table
         self.leaves = leaves

@@ -1,0 +1,4 @@
+class Result:
+    text: str
+
+def read_barcodes(image: memoryview) -> list[Result]: ...
