@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -23,16 +24,19 @@ from clawpurse.ledger.store.index import locate_transaction
 from clawpurse.ledger.store.kv import KeyValue
 from clawpurse.ledger.store.state import StateLimits
 from clawpurse.ledger.transactions import LANE_COUNT
+from clawpurse.ledger.transition import Prepared
 from clawpurse.modules.faucet.service import Faucet
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.server import open_listeners
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.bodies import Bodies
+from clawpurse.node.callers import Callers, local_callers, tls_conditions
 from clawpurse.node.care import Care
 from clawpurse.node.chain import Chain, Executed, open_chain
 from clawpurse.node.clock import Clock
 from clawpurse.node.config import NodeConfig
+from clawpurse.node.config_file import ConfigFile
 from clawpurse.node.decided import DecidedHeights
 from clawpurse.node.engine import Engine
 from clawpurse.node.evidence import EvidencePool
@@ -48,21 +52,27 @@ from clawpurse.node.mempool import Mempool, PoolLimits
 from clawpurse.node.messages import EvidenceKind, ProposalKind, SyncKind, TransactionKind
 from clawpurse.node.metrics import Metrics
 from clawpurse.node.network import ChannelOutbox, ConsensusOutbox, NetworkView, Router
+from clawpurse.node.operator import Apply, Operator
 from clawpurse.node.ports import Listen, Ports
 from clawpurse.node.precedence import Precedence
 from clawpurse.node.presence import Presence
 from clawpurse.node.proposing import Proposing
 from clawpurse.node.rpc.services import Services
+from clawpurse.node.rpc.streams import log_topics
 from clawpurse.node.signer import Signer
 from clawpurse.node.signer_link import SignerLink
 from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
+from clawpurse.node.timeline import Timeline
 from clawpurse.node.verifier import Verifier
 from clawpurse.node.votes import VoteGossip
 from clawpurse.node.wal import Wal
+from clawpurse.node.watch import Feeds, Watch
+from clawpurse.node.webhooks import FinalLog, Webhooks, open_webhooks
 from clawpurse.node.workers import LaneFactory
 from clawpurse.p2p.book import AddressBook
 from clawpurse.p2p.channels import Channel
+from clawpurse.p2p.configured import Configured
 from clawpurse.p2p.handshake import Identity
 from clawpurse.p2p.pool import PeerPool, PoolConfig
 from clawpurse.p2p.standing import Standing
@@ -74,7 +84,8 @@ class Outside:
     """What of the world a node needs; simulation hands in twins.
 
     `verifier_runs` is the verifier's own task, if it has one. `keep_peers` stores the address
-    book and bans (JSON values) and may do nothing. `listen` opens the HTTP ports.
+    book and bans (JSON values) and may do nothing. `listen` opens the HTTP ports; `callers` is who
+    may use them (None: whoever is on this machine).
     """
 
     store: KeyValue
@@ -89,7 +100,12 @@ class Outside:
     keep_peers: Callable[[dict[str, object]], None]
     saved_peers: dict[str, object]
     free_disk_mb: Callable[[], int]
+    #: A folder that exists; without it the node has no webhooks.
+    webhook_folder: Path | None = None
+    #: The node's configuration file; without it peers and settings stay as they were given.
+    config_file: ConfigFile | None = None
     listen: Listen = open_listeners
+    callers: Callers | None = None
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,8 @@ class Node:
         self.domain: Final = Domain(genesis.chain_id, genesis.hash, 0)
         self.router: Final = Router()
         self.precedence: Final = Precedence()
+        self.feeds: Final = Feeds()
+        self.router.on_peer = self.feeds.peer
         self.chain: Final = self._open_chain(genesis)
         self.signing: Final = Signing(keys.signers, self.chain, self.domain, outside.clock)
         self._link: Final = keys.link
@@ -145,6 +163,7 @@ class Node:
         self.bodies.committed_block = self._committed_block
         self.bodies.precedence = self.precedence
         self.finality: Final = Finality()
+        self.timeline: Final = Timeline(outside.clock)
         self.finality.height = self.chain.height
         self._build_consensus(keys)
         self._build_intake()
@@ -274,16 +293,9 @@ class Node:
             free_disk_mb=outside.free_disk_mb,
             store_peers=outside.keep_peers,
         )
-        self.explainer = Explainer(
-            self.chain,
-            self.engine,
-            self.sync,
-            self.presence,
-            self.peers,
-            outside.clock,
-            self.signing,
-            self.evidence.convicted,
-            config.names,
+        self._build_watch()
+        self.operator = Operator(
+            config, self.peers, outside.config_file, outside.lanes(), self.care.keep_peers
         )
         self.services = Services(
             chain=self.chain,
@@ -293,6 +305,7 @@ class Node:
             engine=self.engine,
             sync=self.sync,
             finality=self.finality,
+            timeline=self.timeline,
             evidence=self.evidence,
             network=NetworkView(self.peers, config.p2p_address[0]),
             clock=outside.clock,
@@ -304,11 +317,82 @@ class Node:
             signing=self.signing,
             stop=self.stopped.set,
             health=self.care.problems,
+            feeds=self.feeds,
+            watch=self.watch,
+            webhooks=self.webhooks,
+            operator=self.operator,
         )
+        if self.webhooks is not None:
+            self.webhooks.attach(log_topics(self.services))
+            self.watch.sources.append(self.webhooks.conditions)
         refusals = RefusalLog()
-        limits = Limits(connections_max=config.rpc_connections_max)
-        self.ports = Ports(
-            self.services, keys.admin_token, refusals, limits, self.metrics, outside.listen
+        limits = Limits(
+            connections_max=config.rpc_connections_max,
+            connections_per_client_max=config.rpc_connections_per_client_max,
+            body_bytes_max=config.rpc_body_bytes_max,
+            response_bytes_max=config.rpc_response_bytes_max,
+            batch_calls_max=config.rpc_batch_calls_max,
+            subscriptions_max=config.rpc_subscriptions_max,
+        )
+        callers = outside.callers or local_callers(keys.admin_token)
+        callers.role_word.follow(lambda: self.services.chain.reader)
+        self.ports = Ports(self.services, callers, refusals, limits, self.metrics, outside.listen)
+        if callers.tls is not None:
+            self.watch.sources.append(tls_conditions(callers.tls, outside.clock.now_ms))
+        self.operator.live = {**self.operator.live, **self._live_settings()}
+
+    def _live_settings(self) -> dict[str, Apply]:
+        """Return how settings of these parts change while the node runs, by name."""
+
+        def names(config: NodeConfig) -> None:
+            self.explainer.names = config.names
+
+        def disk(config: NodeConfig) -> None:
+            self.care.disk_needed_mb = config.min_free_disk_mb
+
+        return {
+            "allowed_hosts": self.ports.admit,
+            "allowed_origins": self.ports.admit,
+            "authority_names": names,
+            "min_free_disk_mb": disk,
+        }
+
+    def _build_watch(self) -> None:
+        """What explains where agreement stands, and what watches for what should not be."""
+        outside, config = self.outside, self.config
+        self.explainer = Explainer(
+            self.chain,
+            self.engine,
+            self.sync,
+            self.presence,
+            self.peers,
+            outside.clock,
+            self.signing,
+            self.evidence.convicted,
+            config.names,
+        )
+        self.watch = Watch(
+            self.feeds,
+            self.explainer,
+            self.pool,
+            outside.clock,
+            lambda: self.care.free_disk_mb,
+            lambda: self.care.disk_needed_mb,
+        )
+        self.webhooks = self._open_webhooks()
+
+    def _open_webhooks(self) -> Webhooks | None:
+        outside = self.outside
+        if outside.webhook_folder is None:
+            return None
+        return open_webhooks(
+            outside.webhook_folder,
+            outside.lanes(),
+            FinalLog(self.chain.genesis.chain_id, self.chain.genesis.hash),
+            allow=self.config.webhook_allow,
+            version=software_version(),
+            now_ms=outside.clock.now_ms,
+            random_bytes=outside.random_bytes,
         )
 
     def _build_peers(self, genesis: Genesis, keys: Keys, pool_config: PoolConfig) -> PeerPool:
@@ -322,16 +406,14 @@ class Node:
         )
         salt = _saved_salt(outside) or outside.random_bytes(32)
         book = AddressBook(genesis.hash, identity.node_id, salt, outside.clock.now_ms)
-        standing = Standing(
-            outside.clock.now_ms,
-            [address.node_id for address in pool_config.persistent],
-            [address.host for address in pool_config.persistent],
-        )
+        standing = Standing(outside.clock.now_ms, Configured(pool_config.persistent))
         saved = outside.saved_peers
         if isinstance(saved.get("book"), dict):
             book.restore(saved["book"])  # type: ignore[arg-type]
         if isinstance(saved.get("bans"), list):
             standing.restore(saved["bans"])  # type: ignore[arg-type]
+        if isinstance(saved.get("removed"), list):
+            standing.configured.restore(saved["removed"])  # type: ignore[arg-type]
         return PeerPool(
             identity,
             pool_config,
@@ -374,8 +456,10 @@ class Node:
 
     # -- what parts tell each other
 
-    def _accepted(self, prepared: object, source: bytes | None) -> None:
-        self.gossip.accepted(prepared, source)  # type: ignore[arg-type]
+    def _accepted(self, prepared: Sequence[Prepared], source: bytes | None) -> None:
+        self.timeline.accepted([item.transaction.tx_id for item in prepared])
+        self.gossip.accepted(prepared, source)
+        self.feeds.accepted(prepared, source)
         self.engine.work_available()
 
     def _rejected(self, peer: bytes, error: Failure) -> None:
@@ -388,9 +472,12 @@ class Node:
     def _committed(self, executed: Executed, settled: list[bytes]) -> None:
         included = [item.transaction.tx_id for item in executed.prepared]
         self.journal.settle([*included, *settled])
+        self.feeds.left(included, settled)
         self._heard_certificate()
         self.evidence.committed(executed.block)
         self.metrics.observe_block(executed.result.receipts)
+        self.timeline.left(settled)
+        self.timeline.committed(executed.block.header.time_ms, executed.result.receipts)
 
     def _stepped(self, event: Input | None, peer: bytes | None, out: Sequence[Effect]) -> None:
         self.presence.stepped(event, peer, out)
@@ -438,8 +525,11 @@ class Node:
                     self.gossip.run,
                     self.sync.run,
                     self.care.run,
+                    self.watch.run,
                 ):
                     nursery.start_soon(task)
+                if self.webhooks is not None:
+                    nursery.start_soon(self.webhooks.run)
                 if self._link is not None:
                     nursery.start_soon(self._link.run, self.signing.signer_is_back)
                 await self.intake.restore(restored)
@@ -457,6 +547,8 @@ class Node:
                 # A disk that fails the journal does not keep the rest open.
                 self.engine.close_log()
                 self.care.keep_peers()
+                if self.webhooks is not None:
+                    self.webhooks.close()
                 self.chain.close()
                 self.ended.set()
 

@@ -44,7 +44,8 @@ class Care:
         free_disk_mb: Callable[[], int],
         store_peers: Callable[[dict[str, object]], None],
     ) -> None:
-        self._config = config
+        #: Below so much free disk this node stops, in MB.
+        self.disk_needed_mb = config.min_free_disk_mb
         self._chain = chain
         self._engine = engine
         self._sync = sync
@@ -56,6 +57,8 @@ class Care:
         self._free_disk_mb = free_disk_mb
         self._store_peers = store_peers
         self._low_disk = False
+        #: As of the last look, None before the first.
+        self.free_disk_mb: int | None = None
 
     def problems(self) -> list[str]:
         """Return why this node cannot be relied on now; empty when it can."""
@@ -75,7 +78,7 @@ class Care:
         if any(self._accused(key) for key in self._signing.members(authorities)):
             found.append("its authority key signed twice: clawpurse consensus evidence")
         if self._low_disk:
-            found.append(f"less than {2 * self._config.min_free_disk_mb} MB of disk are free")
+            found.append(f"less than {2 * self.disk_needed_mb} MB of disk are free")
         return found
 
     async def run(self) -> None:
@@ -107,12 +110,11 @@ class Care:
     async def _watch_disk(self) -> None:
         """Stop cleanly before a full disk stops us in the middle of something."""
         while True:
-            free_mb = self._free_disk_mb()
-            self._low_disk = free_mb < 2 * self._config.min_free_disk_mb
-            if free_mb < self._config.min_free_disk_mb:
+            free_mb = self.free_disk_mb = self._free_disk_mb()
+            self._low_disk = free_mb < 2 * self.disk_needed_mb
+            if free_mb < self.disk_needed_mb:
                 raise StorageFault(
-                    f"Only {free_mb} MB of disk are free, {self._config.min_free_disk_mb} are "
-                    "needed.",
+                    f"Only {free_mb} MB of disk are free, {self.disk_needed_mb} are needed.",
                     "The node stopped cleanly; nothing is lost.",
                     "free some space, then clawpurse start",
                 )
@@ -129,5 +131,6 @@ class Care:
         saved: dict[str, object] = {
             "book": peers.book.export(),
             "bans": peers.standing.export(),
+            "removed": peers.configured.export(),
         }
         self._store_peers(saved)

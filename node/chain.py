@@ -89,17 +89,9 @@ class CommittedState:
     """`StateReader` over the committed state."""
 
     def __init__(self, state: StateStore) -> None:
-        self._state = state
-
-    def get(self, tree: str, key: bytes) -> bytes | None:
-        """Return a committed value."""
-        return self._state.get(tree, key)
-
-    def ordered(
-        self, tree: str, prefix: bytes, limit: int, after: bytes = b""
-    ) -> list[tuple[bytes, bytes]]:
-        """Return the first entries of an ordered index."""
-        return self._state.first_ordered(tree, prefix, limit, after)
+        # The store's own functions: every question comes through here, many times.
+        self.get: Final = state.get
+        self.ordered: Final = state.first_ordered
 
 
 class Chain:

@@ -7,6 +7,7 @@ authentication is refused here, before anything is opened.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import ipaddress
 import json
@@ -19,6 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from clawpurse.ledger.address import authority_from_text
 from clawpurse.ledger.errors import Malformed, OperatorError
+from clawpurse.modules.kit.web.scopes import Scopes, read_scopes
+from clawpurse.modules.kit.webhooks.addresses import Allowed
 from clawpurse.p2p.address import PeerAddress, parse_host_port, parse_node_id
 
 ENVIRONMENT_PREFIX: Final = "CLAWPURSE_"
@@ -29,6 +32,17 @@ SIGNER_PORT: Final = 9639
 CONFIG_NAME: Final = "config.toml"
 # A name stands in a sentence with others.
 NAME_CHARS_MAX: Final = 32
+# A day of seconds, and more calls in it than a client can make.
+METHOD_LIMIT_MAX: Final = 1_000_000
+# (setting, what it is nothing without)
+_NEEDS: Final = (
+    ("rpc_tls_certificate", "rpc_tls_key"),
+    ("rpc_tls_key", "rpc_tls_certificate"),
+    ("rpc_token_issuer", "rpc_token_issuer_keys"),
+    ("rpc_token_issuer_keys", "rpc_token_issuer"),
+    ("rpc_client_certificates", "rpc_client_ca"),
+    ("rpc_client_ca", "rpc_tls_certificate"),
+)
 
 
 class NodeConfig(BaseModel):
@@ -55,6 +69,8 @@ class NodeConfig(BaseModel):
     authority_names: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    # Receivers of webhooks beyond https to the open internet: networks and host names.
+    webhook_allow: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "text"] = "json"
     min_free_disk_mb: int = Field(512, ge=16)
@@ -65,6 +81,39 @@ class NodeConfig(BaseModel):
     value_cache_mb: int = Field(64, ge=1)
     rpc_connections_max: int = Field(2_048, ge=1)
     rpc_cost_per_second: int = Field(100_000, ge=100)
+    # The same for callers beyond this machine, each token or address by itself.
+    rpc_cost_per_second_remote: int = Field(5_000, ge=100)
+    # `METHOD=CALLS/SECONDS` for each client, beside its budget.
+    rpc_method_limits: tuple[str, ...] = ()
+    rpc_connections_per_client_max: int = Field(1_536, ge=1)
+    rpc_body_bytes_max: int = Field(1_048_576, ge=16_384, le=16_777_216)
+    rpc_response_bytes_max: int = Field(8_388_608, ge=65_536, le=67_108_864)
+    rpc_batch_calls_max: int = Field(100, ge=1, le=1_000)
+    rpc_subscriptions_max: int = Field(32, ge=1, le=1_024)
+    # TLS of JSON-RPC, and of metrics where they are open: PEM files, relative to the home.
+    rpc_tls_certificate: str = ""
+    rpc_tls_key: str = ""
+    # Says that a proxy in front of these ports does TLS; then every call needs a token, too.
+    rpc_tls_by_proxy: bool = False
+    # Every call needs a token, on this machine too.
+    rpc_closed: bool = False
+    # Clients show a certificate of these CAs; rules: `sha256:…|cn:…|dns:…|* SCOPE …`.
+    rpc_client_ca: str = ""
+    rpc_client_ca_optional: bool = False
+    rpc_client_certificates: tuple[str, ...] = ()
+    # A second issuer of tokens: its `iss`, and its JWKS (https:// or a file).
+    rpc_token_issuer: str = ""
+    rpc_token_issuer_keys: str = ""
+    # Services in this process, each on a port of its own: names of installed modules.
+    modules: tuple[str, ...] = ()
+    # Where they keep records, if not in their folders: postgresql://… without a password.
+    modules_database: str = ""
+    modules_master_key_command: str = ""
+    # Opens the keys of their accounts; relative to the home.
+    modules_passphrase_file: str = ""
+    # An audit log (http://…) that gets their histories and calls, and a token of it.
+    modules_audit: str = ""
+    modules_audit_token_file: str = ""
 
     @field_validator("signer_address")
     @classmethod
@@ -106,10 +155,52 @@ class NodeConfig(BaseModel):
     def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _each(value, split_authority_name)
 
+    @field_validator("webhook_allow")
+    @classmethod
+    def _receivers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, lambda entry: Allowed((entry,)))
+
     @field_validator("p2p_advertise")
     @classmethod
     def _places(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return _each(value, parse_host_port)
+
+    @field_validator("rpc_method_limits")
+    @classmethod
+    def _method_limits(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, split_method_limit)
+
+    @field_validator("rpc_client_certificates")
+    @classmethod
+    def _certificate_rules(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return _each(value, split_certificate_rule)
+
+    @field_validator("rpc_token_issuer_keys")
+    @classmethod
+    def _issuer_keys(cls, value: str) -> str:
+        if "://" in value and not value.startswith("https://"):
+            raise ValueError(f"{value!r} is neither https:// nor a file")
+        return value
+
+    @property
+    def rpc_is_closed(self) -> bool:
+        """Whether every JSON-RPC call needs a token."""
+        return self.rpc_closed or self.rpc_tls_by_proxy or not is_loopback(self.rpc_address[0])
+
+    @property
+    def rpc_scheme(self) -> str:
+        """The scheme of URLs, as the JSON-RPC port speaks."""
+        return "https" if self.rpc_tls_certificate else "http"
+
+    @property
+    def metrics_scheme(self) -> str:
+        """The same; metrics on loopback stay plain for the scraper beside the node."""
+        return self.rpc_scheme if self.metrics_are_closed else "http"
+
+    @property
+    def metrics_are_closed(self) -> bool:
+        """Whether reading metrics needs a token."""
+        return not is_loopback(self.metrics_address[0])
 
     @property
     def names(self) -> dict[bytes, str]:
@@ -136,16 +227,27 @@ class NodeConfig(BaseModel):
         """(host, port) of the metrics listener."""
         return split_address(self.metrics_listen)
 
-    def require_safe_listeners(self) -> None:
-        """Refuse JSON-RPC or metrics beyond loopback: there is no authentication there yet."""
-        for name in ("rpc_listen", "metrics_listen"):
-            host, _ = split_address(getattr(self, name))
-            if not _is_loopback(host):
+    def require_whole(self) -> None:
+        """Refuse settings of which a part is missing. No part of the schema, since settings are
+        changed one at a time: a node that starts has them all.
+        """
+        for first, second in _NEEDS:
+            if getattr(self, first) and not getattr(self, second):
                 raise OperatorError(
-                    f"{name} = {getattr(self, name)} is open beyond this machine.",
-                    "Without authentication anybody could use it.",
-                    f"clawpurse config set {name} 127.0.0.1:PORT, "
-                    "and put an authenticating proxy in front",
+                    f"{first} is set, {second} is not.", "", f"clawpurse config set {second} …"
+                )
+
+    def require_safe_listeners(self) -> None:
+        """Refuse JSON-RPC or metrics beyond loopback in the clear; tokens are `callers`'s part."""
+        if self.rpc_tls_certificate or self.rpc_tls_by_proxy:
+            return
+        for name in ("rpc_listen", "metrics_listen"):
+            if not is_loopback(split_address(getattr(self, name))[0]):
+                raise OperatorError(
+                    f"{name} = {getattr(self, name)} is open beyond this machine without TLS.",
+                    "Tokens and payments could be read on their way.",
+                    "clawpurse config set rpc_tls_certificate FILE (and rpc_tls_key), or "
+                    "rpc_tls_by_proxy true; then clawpurse token create",
                 )
 
 
@@ -169,6 +271,27 @@ def split_authority_name(text: str) -> tuple[bytes, str]:
     return authority_from_text(authority.strip()), name.strip()
 
 
+def split_method_limit(text: str) -> tuple[str, int, int]:
+    """Split `METHOD=CALLS/SECONDS`. Raises `Malformed`."""
+    name, _, amount = text.partition("=")
+    calls, _, period_s = amount.partition("/")
+    numbers = [int(part) if part.isascii() and part.isdigit() else 0 for part in (calls, period_s)]
+    if not name or not all(0 < number <= METHOD_LIMIT_MAX for number in numbers):
+        raise Malformed("rpc_method_limits", "is not METHOD=CALLS/SECONDS")
+    return name, numbers[0], numbers[1]
+
+
+def split_certificate_rule(text: str) -> tuple[str, Scopes]:
+    """Split `WHO SCOPE …`, WHO being `sha256:…`, `cn:…`, `dns:…` or `*`. Raises `Malformed`."""
+    who, *scopes = text.split()[:65] or [""]
+    kind, _, rest = who.partition(":")
+    if who != "*" and (
+        kind not in ("sha256", "cn", "dns") or not rest or (kind == "sha256" and len(rest) != 64)
+    ):
+        raise Malformed("rpc_client_certificates", "begins with sha256:…, cn:…, dns:… or *")
+    return who if kind != "sha256" else who.lower(), read_scopes(scopes)
+
+
 def split_address(text: str) -> tuple[str, int]:
     """Split `host:port` (or `[v6]:port`). Raises ValueError."""
     host, separator, port = text.rpartition(":")
@@ -179,13 +302,14 @@ def split_address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def is_loopback(place: str) -> bool:
+    """Whether a host, or HOST:PORT, is on this machine and nowhere else."""
+    for host in (place, place.rpartition(":")[0].strip("[]")):
+        if host == "localhost":
+            return True
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(host).is_loopback
+    return False
 
 
 def load_config(

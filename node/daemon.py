@@ -10,7 +10,7 @@ import resource
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -20,9 +20,12 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import ClawPurseError, Malformed, OperatorError, StorageFault
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.store.leveldb import LevelDbStore
-from clawpurse.node.app import Keys, Node, Outside
+from clawpurse.node.app import Keys, Node, Outside, software_version
+from clawpurse.node.beside import Beside, load_services
+from clawpurse.node.callers import Callers, open_callers
 from clawpurse.node.clock import SystemClock
 from clawpurse.node.config import NodeConfig, split_address
+from clawpurse.node.config_file import ConfigFile
 from clawpurse.node.files import DiskFiles, Files
 from clawpurse.node.home import NodeHome
 from clawpurse.node.logs import start_logging, stop_logging
@@ -37,7 +40,7 @@ from clawpurse.p2p.address import PeerAddress, parse_node_id
 from clawpurse.p2p.handshake import Identity
 from clawpurse.p2p.pool import PoolConfig
 from clawpurse.p2p.transport import TcpTransport, Transport
-from clawpurse.wallet.durable import read_private, replace_private
+from clawpurse.wallet.durable import make_private_directory, read_private, replace_private
 
 PEERS_BYTES_MAX: Final = 8_000_000
 # 1,000 clients, 64 peers, LevelDB's files; as far as the machine allows.
@@ -63,15 +66,19 @@ def run_node(
     *,
     signer_floor: int | None = None,
     on_ready: Callable[[NodeFacts], None] | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Any] | None = None,
 ) -> None:
     """Run the node in `home` until SIGTERM, SIGINT or admin_stop; then stop cleanly.
 
     `signer_floor`: sign nothing below this height, where signing state or consensus log were
     lost or are older than what was signed (R24). `on_ready` is called once, when the ports
-    answer. Raises `OperatorError` for what only the operator can mend; its line names the next
+    answer. `environment` and `flags` are what `config` was read with, for reading it anew.
+    Raises `OperatorError` for what only the operator can mend; its line names the next
     command.
     """
     crypto.refuse_odd_library()
+    config.require_whole()
     config.require_safe_listeners()
     limit_process()
     genesis = home.read_genesis()
@@ -79,11 +86,24 @@ def run_node(
     handler = start_logging(config.name, config.log_level, config.log_format)
     try:
         keys = _read_keys(home, config, genesis, signer_floor)
+
+        def callers_of(config: NodeConfig) -> Callers:
+            token, now_ms = keys.admin_token, SystemClock().now_ms
+            return open_callers(home, config, genesis.chain_id, keys.node_seed, token, now_ms)
+
+        file = ConfigFile(home.root, environment or {}, flags, lambda new: _check(new, callers_of))
+        callers = callers_of(config)
         with one_error(config.p2p_address[1]):
-            trio.run(_main, home, config, genesis, keys, on_ready)
+            trio.run(_main, home, config, genesis, keys, callers, file, on_ready)
     finally:
         stop_logging(handler)
         os.close(lock)
+
+
+def _check(config: NodeConfig, callers_of: Callable[[NodeConfig], Callers]) -> None:
+    """Refuse what a start would refuse beyond the file itself: certificates, callers, peers."""
+    callers_of(config)
+    _pool_config(config)
 
 
 def limit_process() -> None:
@@ -196,9 +216,12 @@ async def _main(
     config: NodeConfig,
     genesis: Genesis,
     keys: Keys,
+    callers: Callers,
+    file: ConfigFile,
     on_ready: Callable[[NodeFacts], None] | None,
 ) -> None:
     verifier = ChildVerifier()
+    make_private_directory(home.webhooks)
     outside = Outside(
         store=LevelDbStore.open(str(home.chain)),
         wal_files=DiskFiles(home.wal),
@@ -212,12 +235,30 @@ async def _main(
         keep_peers=lambda saved: replace_private(home.peers, json.dumps(saved).encode()),
         saved_peers=_read_peers(home.peers),
         free_disk_mb=lambda: shutil.disk_usage(home.data).free >> 20,
+        callers=callers,
+        webhook_folder=home.webhooks,
+        config_file=file,
     )
+    services = load_services(config)
     node = Node(genesis, config, keys, _pool_config(config), outside)
+    beside = Beside(
+        services,
+        home.modules,
+        config,
+        node.ports.dispatcher,
+        outside.clock.now_ms,
+        software_version(),
+    )
+    node.watch.sources.append(beside.conditions)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, node)
         await nursery.start(node.run)
-        nursery.start_soon(collect_when_idle, lambda: (node.chain.height, node.pool.has_ready()))
+        nursery.start_soon(
+            collect_when_idle,
+            lambda: (node.chain.height, node.pool.has_ready(), node.metrics.calls),
+        )
+        if services:
+            nursery.start_soon(beside.run)
         if on_ready is not None:
             on_ready(_facts(home, config, node))
         await node.ended.wait()
@@ -237,9 +278,9 @@ def _facts(home: NodeHome, config: NodeConfig, node: Node) -> NodeFacts:
         config.name,
         str(home.root),
         os.getpid(),
-        f"http://{rpc_host}:{rpc_port}",
+        f"{config.rpc_scheme}://{rpc_host}:{rpc_port}",
         node.services.network.listen_address,
-        f"http://{metrics_host}:{metrics_port}/metrics",
+        f"{config.metrics_scheme}://{metrics_host}:{metrics_port}/metrics",
         node.chain.height,
         "ready" if not node.care.problems() else "syncing",
     )

@@ -305,6 +305,11 @@ class EvidencePool:
         """What waits, in the order of blocks."""
         return tuple([self._pending[slot].proof for slot in sorted(self._pending)])
 
+    @property
+    def unsaved(self) -> frozenset[bytes]:
+        """Slots of what was taken and is not on disk yet; who dies now never knew of them."""
+        return frozenset(slot for slot, body in self._unwritten.items() if body is not None)
+
     def convicted(self) -> dict[bytes, int]:
         """Return who signed twice and still decides, each with the newest height of it."""
         newest = dict(self._convicted)

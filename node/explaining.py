@@ -67,7 +67,7 @@ class Explainer:
         self._clock = clock
         self._signing = signing
         self._convicted = convicted
-        self._names = names
+        self.names = names
         self._started_s: float | None = None
 
     def started(self) -> None:
@@ -76,16 +76,21 @@ class Explainer:
 
     def name(self, authority: bytes) -> str:
         """Return what people call an authority: the configured name, else a short text."""
-        known = self._names.get(authority)
+        known = self.names.get(authority)
         return f"{authority_text(authority)[:SHORT_CHARS]}…" if known is None else known
 
     def configured_name(self, authority: bytes) -> str | None:
         """Return the name that the operator gave an authority, None for none."""
-        return self._names.get(authority)
+        return self.names.get(authority)
 
     def explain(self) -> Explanation:
         """Return where agreement stands, in words."""
         return explain(self.facts())
+
+    def delay_ms(self, authority: bytes) -> int | None:
+        """Return an authority's delay by its votes as heard here, None while none was."""
+        delay_s = self._presence.delay_s(authority)
+        return None if delay_s is None else _ms(delay_s)
 
     def facts(self) -> Facts:
         """Return what the words rest on."""

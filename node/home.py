@@ -3,8 +3,11 @@
 config.toml  genesis.json        what the operator sets, and the network
 node.key  authority.key          0600; authority.key only where this node is an authority
 authority-next.key               0600; while the authority's key is being changed
-admin.token                      0600; who may call admin_* over JSON-RPC
+admin.token                      0600; who may call everything over JSON-RPC
+token.key  tokens.json           0600; what signs callers' tokens, and the list of them all
 signer/                          the signing watermark, kept out of backups of data/
+modules/                         services in this process: records, keys, tokens of each
+webhooks/                        receivers, their keys, and what is still to be sent
 data/                            the chain (LevelDB), consensus logs, journal, address book
 node.lock                        held while the node runs
 node.log                         what a detached node says
@@ -12,6 +15,7 @@ node.log                         what a detached node says
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -38,12 +42,16 @@ class NodeHome:
         self.authority_key: Final = root / "authority.key"
         self.next_authority_key: Final = root / "authority-next.key"
         self.admin_token: Final = root / "admin.token"
+        self.token_key: Final = root / "token.key"
+        self.tokens: Final = root / "tokens.json"
         self.signer: Final = root / "signer"
         self.data: Final = root / "data"
         self.chain: Final = self.data / "chain"
         self.wal: Final = self.data / "wal"
         self.journal: Final = self.data / "journal"
         self.peers: Final = self.data / "peers.json"
+        self.webhooks: Final = root / "webhooks"
+        self.modules: Final = root / "modules"
         self.lock: Final = root / "node.lock"
         self.log: Final = root / "node.log"
 
@@ -113,6 +121,14 @@ class NodeHome:
             token = secrets.token_urlsafe(32)
             create_private(self.admin_token, token.encode("ascii") + b"\n")
             return token
+
+    def read_or_create_token_key(self) -> bytes:
+        """Return the seed of the key that signs tokens, making it at first use."""
+        if not self.token_key.exists():
+            # Another process may make it in this moment; theirs is as good.
+            with contextlib.suppress(FileExistsError):
+                self.create_key(self.token_key)
+        return self.read_seed(self.token_key)
 
     def take_lock(self) -> int:
         """Hold the folder for this process; returns the descriptor that holds it.

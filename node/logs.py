@@ -11,6 +11,7 @@ import logging
 import sys
 from typing import Any, Final, TextIO
 
+from clawpurse.ledger.errors import Malformed
 from clawpurse.ledger.rules import time_text
 
 _STANDARD: Final = frozenset(
@@ -18,6 +19,28 @@ _STANDARD: Final = frozenset(
 )
 # One fact may be a peer's text; no line of ours grows beyond what terminals and collectors take.
 FACT_CHARS_MAX: Final = 512
+LEVELS: Final = ("debug", "info", "warning", "error")
+ALL: Final = "all"
+# The parts of a node that log under a name of their own: `clawpurse.<name>`.
+LOGGERS: Final = (
+    "alerts",
+    "blocks",
+    "bodies",
+    "chain",
+    "consensus",
+    "intake",
+    "journal",
+    "modules",
+    "node",
+    "p2p",
+    "signer",
+    "signing",
+    "sync",
+    "verifier",
+    "wal",
+    "web",
+    "webhooks",
+)
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -87,3 +110,30 @@ def stop_logging(handler: logging.Handler) -> None:
     """Take a handler away again."""
     logging.getLogger("clawpurse").removeHandler(handler)
     handler.flush()
+
+
+def set_log_level(level: str, logger: str = ALL) -> None:
+    """Log at `level` (one of `LEVELS`) from now on: of one logger, or of all alike.
+
+    A logger keeps a level of its own until all are set. Raises `Malformed`.
+    """
+    if level not in LEVELS:
+        raise Malformed("level", f"is none of {', '.join(LEVELS)}")
+    if logger != ALL and logger not in LOGGERS:
+        raise Malformed("logger", f"is none of {', '.join((ALL, *LOGGERS))}")
+    if logger != ALL:
+        logging.getLogger(f"clawpurse.{logger}").setLevel(level.upper())
+        return
+    logging.getLogger("clawpurse").setLevel(level.upper())
+    for name in LOGGERS:
+        logging.getLogger(f"clawpurse.{name}").setLevel(logging.NOTSET)
+
+
+def log_levels() -> dict[str, str]:
+    """Return the level of all, and of each logger that has one of its own."""
+    found = {ALL: logging.getLogger("clawpurse").getEffectiveLevel()}
+    for name in LOGGERS:
+        own = logging.getLogger(f"clawpurse.{name}").level
+        if own != logging.NOTSET:
+            found[name] = own
+    return {name: logging.getLevelName(level).lower() for name, level in found.items()}

@@ -150,8 +150,11 @@ class Mempool:
 
     def get(self, tx_id: bytes) -> Prepared | None:
         """Return a pooled transaction by the id of its body."""
-        entry = self._by_id.get(tx_id)
-        return None if entry is None else entry.prepared
+        return entry.prepared if (entry := self._by_id.get(tx_id)) else None
+
+    def oldest_accepted_ms(self) -> int | None:
+        """Return when what is pooled longest was accepted (ms UTC), None for an empty pool."""
+        return next((entry.accepted_ms for entry in self._by_id.values()), None)
 
     def by_wtxid(self, wtx_id: bytes) -> Prepared | None:
         """Return a pooled transaction by the id of its signed form."""

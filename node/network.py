@@ -6,7 +6,7 @@ One place knows all channels; the parts see only their own.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -99,6 +99,8 @@ class Router:
     def __init__(self) -> None:
         self._pool: PeerPool | None = None
         self._parts: Parts | None = None
+        #: Told (`connected` or `disconnected`, node id, how many are connected now).
+        self.on_peer: Callable[[str, bytes, int], None] = lambda _event, _node, _count: None
         self.changed = trio.Event()
 
     def attach(
@@ -141,6 +143,7 @@ class Router:
         gossip.connected(node_id)
         sync.announce([node_id])
         self._notify()
+        self.on_peer("connected", node_id, len(self.pool.ids()))
 
     def disconnected(self, node_id: bytes) -> None:
         """Forget a peer."""
@@ -150,6 +153,7 @@ class Router:
         gossip.forget_peer(node_id)
         sync.forget_peer(node_id)
         self._notify()
+        self.on_peer("disconnected", node_id, len(self.pool.ids()))
 
     def _notify(self) -> None:
         changed, self.changed = self.changed, trio.Event()

@@ -10,10 +10,19 @@ import trio
 
 from clawpurse.ledger.errors import OperatorError, StorageFault
 from clawpurse.modules.kit.web.guard import RefusalLog
+from clawpurse.modules.kit.web.jsonrpc import Dispatcher
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.server import WebServer, open_listeners
+from clawpurse.modules.kit.web.tls import secured
+from clawpurse.node.callers import Callers
+from clawpurse.node.config import NodeConfig
 from clawpurse.node.metrics import Metrics
-from clawpurse.node.rpc.server import build_metrics_app, build_rpc_app
+from clawpurse.node.rpc.server import (
+    build_metrics_app,
+    build_rpc_app,
+    metrics_access,
+    rpc_access,
+)
 from clawpurse.node.rpc.services import Services
 
 Listen = Callable[[str, int], Awaitable[Sequence[trio.abc.Listener[trio.abc.Stream]]]]
@@ -25,7 +34,7 @@ class Ports:
     def __init__(
         self,
         services: Services,
-        token: str,
+        callers: Callers,
         refusals: RefusalLog,
         limits: Limits,
         metrics: Metrics,
@@ -35,19 +44,42 @@ class Ports:
         self._listen = listen
         config, clock = services.config, services.clock
         self._addresses = (config.rpc_address, config.metrics_address)
+        self._callers = callers
+        self._metrics_tls = callers.tls if config.metrics_are_closed else None
         self.refusals: Final = refusals
         self._fault: StorageFault | None = None
         self._broken = trio.Event()
+        self._rpc_app: Final = build_rpc_app(
+            services, callers, refusals, limits, metrics, self._on_fault
+        )
+        self._metrics_app: Final = build_metrics_app(services, callers, metrics, refusals, limits)
         self.rpc: Final = WebServer(
-            build_rpc_app(services, token, refusals, limits, metrics, self._on_fault),
+            self._rpc_app,
             log=refusals,
             limits=limits,
             wall_time_s=lambda: clock.now_ms() / 1000,
         )
         self.metrics: Final = WebServer(
-            build_metrics_app(services, metrics, refusals, limits), log=refusals, limits=limits
+            self._metrics_app,
+            log=refusals,
+            limits=limits,
         )
         self._ended = trio.Event()
+
+    @property
+    def dispatcher(self) -> Dispatcher:
+        """What answers JSON-RPC, for callers of this process."""
+        found = self._rpc_app.dispatcher
+        assert found is not None
+        return found
+
+    def admit(self, config: NodeConfig) -> None:
+        """Judge requests by this configuration's hosts and origins from now on.
+
+        What is no list of names (listeners, TLS, who needs a token) must be as it was.
+        """
+        self._rpc_app.access = rpc_access(config, self._callers)
+        self._metrics_app.access = metrics_access(config, self._callers)
 
     def _on_fault(self, error: BaseException) -> None:
         """Note that a read found the database damaged; other faults end their call only."""
@@ -59,9 +91,9 @@ class Ports:
         """Listen on both. Raises `OperatorError` when a port is taken, and `StorageFault` when
         a call met damage: what cannot be read must not be built upon.
         """
-        rpc = await self._open(*self._addresses[0])
+        rpc = secured(await self._open(*self._addresses[0]), self._callers.tls)
         try:
-            metrics = await self._open(*self._addresses[1])
+            metrics = secured(await self._open(*self._addresses[1]), self._metrics_tls)
         except BaseException:
             for listener in rpc:
                 await trio.aclose_forcefully(listener)
@@ -69,6 +101,7 @@ class Ports:
         try:
             async with trio.open_nursery() as watch:
                 watch.start_soon(self._end_when_broken)
+                watch.start_soon(self._callers.run)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(self.rpc.run, rpc)
                     await nursery.start(self.metrics.run, metrics)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from statistics import median_low
 from typing import Final, NamedTuple
 
 import trio
@@ -57,6 +58,10 @@ PASSES_KEPT: Final = 64
 PASS_PERIOD_S: Final = 0.25
 # An authority that misses one height may have been a moment late; two are a beginning.
 HEIGHTS_MISSED_MIN: Final = 2
+# Votes of an authority whose delay counts, and steps of which the first vote's time is kept: a vote
+# for an older one says something about a restart or a repair, not about the authority's pace.
+DELAYS_KEPT: Final = 100
+STEPS_KEPT: Final = 8
 # A block that costs more than this share of the limit took its proposer time to build.
 LIGHT_SHARE: Final = 20
 
@@ -97,7 +102,7 @@ class Refusal(NamedTuple):
 class _Heard:
     """One authority's newest vote."""
 
-    __slots__ = ("carriers", "checked_s", "life_s", "position", "vote_s")
+    __slots__ = ("carriers", "checked_s", "delays_s", "life_s", "position", "vote_s")
 
     def __init__(self) -> None:
         self.position = (0, -1, 0)
@@ -105,6 +110,7 @@ class _Heard:
         self.life_s = 0.0
         self.checked_s = float("-inf")
         self.carriers: Final[deque[bytes]] = deque(maxlen=CARRIERS_KEPT)
+        self.delays_s: Final[deque[float]] = deque(maxlen=DELAYS_KEPT)
 
     @property
     def carrier(self) -> bytes | None:
@@ -135,6 +141,7 @@ class Presence:
         self._open: dict[bytes, None] = {}
         self._signed_in: dict[bytes, int] = {}
         self._passes: deque[tuple[int, float]] = deque(maxlen=PASSES_KEPT)
+        self._steps: dict[tuple[int, int, int], float] = {}
         self._place: Place | None = None
         self._work: tuple[int, float] | None = None
         self._refusal: tuple[int, Refusal] | None = None
@@ -202,6 +209,17 @@ class Presence:
         connected = carrier in self._open
         follows = None if link is None else link[0].height
         return Voice(height, round_, heard.vote_s, life_s, connected, follows)
+
+    def delay_s(self, authority: bytes) -> float | None:
+        """Return how long after the first vote of a step an authority's own usually comes here.
+
+        The median over its last votes; None where none was measured. The way to this node is in
+        it, and this node's own key has none. No clock but the loop's own has a part in it.
+        """
+        heard = self._heard.get(authority)
+        if heard is None or not heard.delays_s:
+            return None
+        return median_low(heard.delays_s)
 
     def passed_age_s(self, authority: bytes) -> float | None:
         """Return for how long others have been voting two heights beyond an authority's newest.
@@ -292,6 +310,7 @@ class Presence:
         position = _position(vote)
         if position > heard.position:
             heard.position, heard.vote_s = position, now_s
+            self._time(position, heard, now_s)
         # Peers pass on only what one lacks; what comes again comes from its author (R16).
         heard.life_s = now_s
         if peer is not None:
@@ -299,6 +318,18 @@ class Presence:
         newest = self._passes[-1] if self._passes else (0, float("-inf"))
         if vote.height > newest[0] and now_s - newest[1] >= PASS_PERIOD_S:
             self._passes.append((vote.height, now_s))
+
+    def _time(self, step: tuple[int, int, int], heard: _Heard, now_s: float) -> None:
+        """Note how long after the first vote of its step a vote came."""
+        first_s = self._steps.get(step)
+        if first_s is None:
+            # What is older than all that is kept was forgotten: nobody knows who was first.
+            if self._steps and step < min(self._steps):
+                return
+            first_s = self._steps[step] = now_s
+            if len(self._steps) > STEPS_KEPT:
+                del self._steps[min(self._steps)]
+        heard.delays_s.append(now_s - first_s)
 
 
 class ClockWatch:

@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import trio
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text
-from clawpurse.ledger.errors import Malformed, NotFound
-from clawpurse.ledger.kernel.books import Books
-from clawpurse.ledger.kernel.records import ACCOUNT_DEPOSIT_AUTH, BALANCE_PREFIX, account_key
+from clawpurse.ledger.errors import NotFound
 from clawpurse.ledger.kernel.records import Account as AccountRecord
+from clawpurse.ledger.kernel.records import account_key
 from clawpurse.ledger.module_api import KERNEL
-from clawpurse.ledger.overlay import Overlay, StateReader
-from clawpurse.ledger.params import NATIVE_ASSET
-from clawpurse.ledger.store.index import account_history
 from clawpurse.ledger.transactions import LANE_COUNT
-from clawpurse.modules.assets.records import Asset, count_assets, get_asset, list_assets
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
-from clawpurse.node.rpc.finals import final_transaction
+from clawpurse.node.rpc import shapes
+from clawpurse.node.rpc.event_log import INDEX_MAX
+from clawpurse.node.rpc.histories import balances_in, history_page, listed_assets
 from clawpurse.node.rpc.past import AtHeight, state_after
+from clawpurse.node.rpc.proving import PROVE, PROVE_COST, provable_after, state_bundle
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import Account, Height, Limit, hex_of, parse_position, position_text
+from clawpurse.node.rpc.statement_methods import StatementMethods
+from clawpurse.node.rpc.values import Account, Height, Limit, parse_position, position_text
+from clawpurse.wallet.state_documents import account_document, balance_rows, balances_document
+from clawpurse.wallet.state_proofs import ACCOUNT, BALANCES, keys_of_account, keys_of_balances
 
-# Balances of so many assets are looked up in one answer, one seek each.
-ASSETS_LISTED_MAX: Final = 256
 HEIGHT_MAX: Final = 2**64 - 1
-INDEX_MAX: Final = 2**32 - 1
 Json = dict[str, Any]
 
 
@@ -43,6 +40,7 @@ class AccountAtParams(Params):
 
     account: Account = Field(description="The account, claw1…")
     at_height: AtHeight = None
+    prove: bool = Field(False, description=PROVE)
 
 
 class SequenceParams(Params):
@@ -78,7 +76,9 @@ class AccountMethods:
                 self.get,
                 AccountAtParams,
                 errors=(NOT_FOUND, PRUNED),
-                result=dict[str, Any],
+                prove_cost=PROVE_COST,
+                prover=self.prove_account,
+                result=shapes.Account,
                 result_description=(
                     "account key|null multisig depositAuth lanes[{lane nextSequence}] quota "
                     "idempotencyKeys scheduled height"
@@ -89,17 +89,21 @@ class AccountMethods:
                 "What an account has of each asset; all zero for one that is not open",
                 self.balances,
                 AccountAtParams,
-                errors=(PRUNED,),
+                errors=(NOT_FOUND, PRUNED),
                 cost=2,
-                result=dict[str, Any],
-                result_description="account balances[{asset amount held decimals}] height",
+                prove_cost=PROVE_COST,
+                prover=self.prove_balances,
+                result=shapes.AccountBalances,
+                result_description=(
+                    "account balances[{asset amount held decimals}] height, with prove also proof"
+                ),
             ),
             Method(
                 "account_getSequence",
                 "The next sequence to use in a lane, pooled transactions counted",
                 self.sequence,
                 SequenceParams,
-                result=dict[str, Any],
+                result=shapes.AccountSequence,
                 result_description="account lane sequence finalSequence open",
             ),
             Method(
@@ -110,47 +114,53 @@ class AccountMethods:
                 errors=(PRUNED,),
                 # Each entry may stand in a large block of its own.
                 cost=500,
-                result=dict[str, Any],
+                result=shapes.AccountTransactions,
                 result_description="account transactions[] (as tx_get) nextCursor|null",
             ),
+            *StatementMethods(self._services).methods(),
         ]
 
     def get(self, params: AccountAtParams, _context: Context) -> Json:
         """account_get."""
         with state_after(self._services, params.at_height) as (state, height):
-            data = state.get(KERNEL, account_key(params.account))
-        if data is None:
+            return self._account(account_document(state, params.account, height), params)
+
+    async def prove_account(self, params: AccountAtParams, _context: Context) -> Json:
+        """account_get with `prove`."""
+        async with provable_after(self._services, params.at_height) as past:
+            shown = self._account(account_document(past.state, params.account, past.height), params)
+            block = await past.block(keys_of_account(params.account))
+        proof = await state_bundle(self._services, ACCOUNT, past.height, [block])
+        return {**shown, "proof": proof}
+
+    def _account(self, found: Json | None, params: AccountAtParams) -> Json:
+        if found is None:
             raise NotFound(account_text(params.account))
-        record = AccountRecord.unpack(data)
-        lanes = [
-            {"lane": lane, "nextSequence": record.sequence(lane)}
-            for lane in range(len(record.lanes) // 8)
-            if record.sequence(lane)
-        ]
         terms = self._services.chain.params
-        return {
-            "account": account_text(params.account),
-            "key": None if record.key is None else hex_of(record.key),
-            "multisig": record.policy is not None,
-            "depositAuth": bool(record.flags & ACCOUNT_DEPOSIT_AUTH),
-            "lanes": lanes,
-            "quota": {
-                "window": record.quota_window,
-                "used": record.quota_used,
-                "max": terms.quota_cost_max,
-                "windowMs": terms.quota_window_ms,
-            },
-            "idempotencyKeys": record.idempotency_count,
-            "scheduled": record.due_count,
-            "height": height,
-        }
+        found["quota"] |= {"max": terms.quota_cost_max, "windowMs": terms.quota_window_ms}
+        return found
 
     def balances(self, params: AccountAtParams, _context: Context) -> Json:
         """account_getBalances."""
-        with state_after(self._services, params.at_height) as (state, height):
-            newest = height == self._services.chain.height
-            found = _balances(state, params.account, newest=newest)
-        return {"account": account_text(params.account), "balances": found, "height": height}
+        chain, account = self._services.chain, params.account
+        height = chain.height if params.at_height is None else params.at_height
+        if height == chain.height:
+            found = balances_in(chain.reader, account, newest=True)
+        else:
+            with state_after(self._services, height) as (state, _):
+                found = balances_in(state, account, newest=False)
+        return balances_document(account, found, height)
+
+    async def prove_balances(self, params: AccountAtParams, _context: Context) -> Json:
+        """account_getBalances with `prove`."""
+        services, account = self._services, params.account
+        named = listed_assets(services, params.at_height, account)
+        async with provable_after(services, params.at_height) as past:
+            rows = balance_rows(past.state, account, named)
+            names = [row["asset"] for row in rows]
+            block = await past.block(keys_of_balances(account, names))
+        proof = await state_bundle(services, BALANCES, past.height, [block])
+        return {**balances_document(account, rows, past.height), "proof": proof}
 
     def sequence(self, params: SequenceParams, _context: Context) -> Json:
         """account_getSequence."""
@@ -167,28 +177,15 @@ class AccountMethods:
 
     async def transactions(self, params: HistoryParams, _context: Context) -> Json:
         """account_getTransactions."""
-        page = account_history(
-            self._services.chain.store,
+        last = HEIGHT_MAX if params.to_height is None else params.to_height
+        shown, following = await history_page(
+            self._services,
             params.account,
-            limit=params.limit,
-            cursor=_first_place(params),
+            params.limit,
+            _first_place(params),
+            (params.from_height or 0, last),
             newest_first=params.newest_first,
         )
-        shown = []
-        following = page.next_cursor
-        first, last = (
-            params.from_height or 0,
-            HEIGHT_MAX if params.to_height is None else params.to_height,
-        )
-        if following is not None and not first <= following[0] <= last:
-            following = None
-        for place in page.positions:
-            if not first <= place[0] <= last:
-                following = None
-                break
-            shown.append(final_transaction(self._services, place))
-            # Each may need another block decoded; others have their turn in between.
-            await trio.lowlevel.checkpoint()
         return {
             "account": account_text(params.account),
             "transactions": shown,
@@ -203,35 +200,3 @@ def _first_place(params: HistoryParams) -> tuple[int, int] | None:
     if params.newest_first:
         return None if params.to_height is None else (params.to_height, INDEX_MAX)
     return None if params.from_height is None else (params.from_height, 0)
-
-
-def _balances(state: StateReader, account: bytes, *, newest: bool) -> list[Json]:
-    """Return what an account has; its list of balances is of the newest state alone."""
-    books = Books(Overlay(state))
-    shown = []
-    for asset in _assets_of(state, account) if newest else _all_assets(state):
-        balance = books.balance(asset.name, account)
-        if balance.amount or balance.held or asset.name == NATIVE_ASSET:
-            shown.append(
-                {
-                    "asset": asset.name,
-                    "amount": str(balance.amount),
-                    "held": str(balance.held),
-                    "decimals": asset.decimals,
-                }
-            )
-    return shown
-
-
-def _assets_of(state: StateReader, account: bytes) -> list[Asset]:
-    """Return the native asset and those of which an account has a balance, in order of name."""
-    prefix = BALANCE_PREFIX + account
-    rows = state.ordered(KERNEL, prefix, ASSETS_LISTED_MAX)
-    names = [NATIVE_ASSET, *(key[len(prefix) :].decode("ascii") for key, _ in rows)]
-    return [asset for name in names if (asset := get_asset(state, name)) is not None]
-
-
-def _all_assets(state: StateReader) -> list[Asset]:
-    if count_assets(state) > ASSETS_LISTED_MAX:
-        raise Malformed("atHeight", "there are too many assets; ask asset_getHolding for each")
-    return list_assets(state, 0, ASSETS_LISTED_MAX)

@@ -14,6 +14,7 @@ from clawpurse.modules.anchor import records
 from clawpurse.modules.anchor.records import Break, Document, Log, Proposal
 from clawpurse.modules.kit.web.errors import NOT_FOUND
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import ledger_shapes
 from clawpurse.node.rpc.governance_methods import start_of
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Hash, Limit, hex_of
@@ -62,7 +63,7 @@ class AnchorMethods:
                 DocumentParams,
                 cost=5,
                 errors=(NOT_FOUND,),
-                result=Json,
+                result=ledger_shapes.Anchorings,
                 result_description=(
                     "commitment anchorings[{account kind height time number}] nextCursor"
                 ),
@@ -74,7 +75,7 @@ class AnchorMethods:
                 LogParams,
                 cost=5,
                 errors=(NOT_FOUND,),
-                result=Json,
+                result=ledger_shapes.LogDetails,
                 result_description=(
                     "log owner name writer|null writerRole|null breakers opened{height time} "
                     "anchors size root height time sentence breakCount "
@@ -88,7 +89,7 @@ class AnchorMethods:
                 self.logs,
                 LogsParams,
                 cost=5,
-                result=Json,
+                result=ledger_shapes.Logs,
                 result_description=(
                     "logs[{log owner name size root anchors breakCount height time}] nextCursor"
                 ),
@@ -124,6 +125,7 @@ class AnchorMethods:
         newest = max(0, log.breaks - SHOWN_MAX)
         breaks = records.list_breaks(chain.reader, identity, newest, SHOWN_MAX)
         proposals = records.list_proposals(chain.reader, identity, SHOWN_MAX)
+        last = breaks[-1] if breaks else None
         return {
             **_log_json(identity, log),
             "writer": None if log.writer is None else account_text(log.writer),
@@ -133,7 +135,7 @@ class AnchorMethods:
             "sentence": log_sentence(log),
             "breaks": [_break_json(one) for one in breaks],
             "proposals": [
-                _proposal_json(account, proposal, proposal.live(log, chain.tip.time_ms))
+                _proposal_json(account, proposal, proposal.live(log, chain.tip.time_ms, last))
                 for account, proposal in proposals
             ],
         }

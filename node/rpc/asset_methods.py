@@ -10,7 +10,7 @@ from clawpurse.ledger.address import account_from_text, account_text
 from clawpurse.ledger.errors import Malformed, NotFound
 from clawpurse.ledger.kernel.records import Balance
 from clawpurse.ledger.overlay import StateReader
-from clawpurse.ledger.params import NATIVE_ASSET
+from clawpurse.ledger.params import NATIVE_ASSET, asset_name
 from clawpurse.ledger.rules import time_text
 from clawpurse.modules.assets.records import (
     AUTHORISATION_REQUIRED,
@@ -37,6 +37,7 @@ from clawpurse.modules.assets.records import Asset as AssetRecord
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.modules.roles.chain import list_holders as list_role_holders
+from clawpurse.node.rpc import shapes
 from clawpurse.node.rpc.past import AtHeight, state_after
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Asset, Limit, hex_of
@@ -109,7 +110,7 @@ class AssetMethods:
                 AssetParams,
                 errors=(NOT_FOUND,),
                 cost=5,
-                result=dict[str, Any],
+                result=shapes.AssetDetails,
                 result_description=(
                     f"{_ASSET_RESULT} agents[{{duty accounts[]}}] "
                     "reserve{amount asOf documentHash validUntil by height valid}|null"
@@ -121,7 +122,7 @@ class AssetMethods:
                 self.assets,
                 AssetListParams,
                 cost=5,
-                result=dict[str, Any],
+                result=shapes.AssetList,
                 result_description=f"assets[{{{_ASSET_RESULT}}}] nextCursor|null",
             ),
             Method(
@@ -130,7 +131,7 @@ class AssetMethods:
                 self.supply,
                 AssetAtParams,
                 errors=(NOT_FOUND, PRUNED),
-                result=dict[str, Any],
+                result=shapes.AssetSupply,
                 result_description="asset supply decimals height",
             ),
             *self._holder_methods(),
@@ -145,7 +146,7 @@ class AssetMethods:
                 HolderListParams,
                 errors=(NOT_FOUND,),
                 cost=10,
-                result=dict[str, Any],
+                result=shapes.AssetHolders,
                 result_description=f"asset decimals holders[{{{_HOLDER_RESULT}}}] nextCursor|null",
             ),
             Method(
@@ -154,7 +155,7 @@ class AssetMethods:
                 self.holding,
                 HoldingParams,
                 errors=(NOT_FOUND, PRUNED),
-                result=dict[str, Any],
+                result=shapes.AssetHolding,
                 result_description=f"asset decimals height {_HOLDER_RESULT}",
             ),
         ]
@@ -174,10 +175,7 @@ class AssetMethods:
         """asset_list."""
         state = self._services.chain.reader
         if params.issuer is not None:
-            # All of them: an issuer has at most a page full.
-            names = list_issued(state, params.issuer)
-            found = [_existing(state, name) for name in names]
-            return {"assets": [_asset_json(state, one) for one in found], "nextCursor": None}
+            return self._issued(state, params.issuer, params.limit, params.cursor)
         start = 0
         if params.cursor is not None:
             if not (params.cursor.isascii() and params.cursor.isdigit()):
@@ -188,6 +186,16 @@ class AssetMethods:
         return {
             "assets": [_asset_json(state, asset) for asset in found[: params.limit]],
             "nextCursor": str(start + params.limit) if more else None,
+        }
+
+    def _issued(self, state: StateReader, issuer: bytes, limit: int, cursor: str | None) -> Json:
+        """List an issuer's assets by name. It has at most a hundred, so all names are read."""
+        after = "" if cursor is None else asset_name(cursor, "cursor")
+        names = [name for name in sorted(list_issued(state, issuer)) if name > after]
+        found = [_existing(state, name) for name in names[:limit]]
+        return {
+            "assets": [_asset_json(state, one) for one in found],
+            "nextCursor": names[limit - 1] if len(names) > limit else None,
         }
 
     def supply(self, params: AssetAtParams, _context: Context) -> Json:

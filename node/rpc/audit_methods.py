@@ -9,7 +9,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Final
 
-import trio
 from pydantic import Field
 
 from clawpurse.ledger import crypto
@@ -18,7 +17,9 @@ from clawpurse.ledger.errors import Malformed, NotFound
 from clawpurse.ledger.store.events import read_events
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.modules.kit.web.turns import next_turn
 from clawpurse.node.chain import BlockView
+from clawpurse.node.rpc import ledger_shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Asset, Height, hex_of, parse_position, position_text
 from clawpurse.wallet.bundle_claims import asset_reader
@@ -84,7 +85,7 @@ class AuditMethods:
                 FindEventsParams,
                 errors=(PRUNED,),
                 cost=50,
-                result=dict[str, Any],
+                result=ledger_shapes.EventPlaces,
                 result_description=(
                     "places[{height index transaction|null}] nextCursor|null; an answer may be "
                     "empty and not the last"
@@ -97,7 +98,7 @@ class AuditMethods:
                 InclusionParams,
                 errors=(NOT_FOUND, PRUNED),
                 cost=200,
-                result=dict[str, Any],
+                result=ledger_shapes.Inclusion,
                 result_description=(
                     "header certificate whole due[] transactions[{signed path receipt events[]}] "
                     "evidence[] nextStart|null, as in an audit bundle"
@@ -109,7 +110,7 @@ class AuditMethods:
                 self.changes,
                 ChangesParams,
                 cost=50,
-                result=dict[str, Any],
+                result=ledger_shapes.AuthorityChanges,
                 result_description=(
                     "changes[{height header certificate nextAuthorities}] nextAfter|null"
                 ),
@@ -136,7 +137,7 @@ class AuditMethods:
                         {"height": height, "index": index, "transaction": event.transaction}
                     )
             place = page.next_cursor
-            await trio.lowlevel.checkpoint()
+            await next_turn()
         more = place[0] <= head
         return {"places": found, "nextCursor": position_text(place) if more else None}
 
@@ -174,7 +175,7 @@ class AuditMethods:
                     "nextAuthorities": hex_of(packed),
                 }
             )
-            await trio.lowlevel.checkpoint()
+            await next_turn()
         return {"changes": found, "nextAfter": None}
 
 
@@ -231,7 +232,7 @@ async def _whole(view: BlockView, start: int) -> Json:
             }
         )
         if len(found) % PARTS_SLICE == 0:
-            await trio.lowlevel.checkpoint()
+            await next_turn()
     return {
         "whole": True,
         "due": [hex_of(event) for event in due],
@@ -250,7 +251,7 @@ async def _parts(view: BlockView, indexes: list[int], due: list[int]) -> Json:
     for number, raw in enumerate(view.block.transactions, 1):
         wtx_ids.append(crypto.wtx_id_of(raw))
         if number % EVENTS_SLICE == 0:
-            await trio.lowlevel.checkpoint()
+            await next_turn()
     ids, receipts, events = (
         HashedList(wtx_ids),
         HashedList(view.receipts),
@@ -258,7 +259,7 @@ async def _parts(view: BlockView, indexes: list[int], due: list[int]) -> Json:
     )
     for hashed in (ids, receipts, events):
         for _ in hashed.steps():
-            await trio.lowlevel.checkpoint()
+            await next_turn()
     found: list[Json] = []
     for index in indexes:
         places = _events_of(view, Receipt.unpack(view.receipts[index]))
@@ -271,7 +272,7 @@ async def _parts(view: BlockView, indexes: list[int], due: list[int]) -> Json:
             }
         )
         if len(found) % PARTS_SLICE == 0:
-            await trio.lowlevel.checkpoint()
+            await next_turn()
     return {
         "whole": False,
         "due": [events.leaf(place) for place in due],

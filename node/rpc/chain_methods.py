@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import trio
 from pydantic import Field, model_validator
 
 from clawpurse.ledger.agreement.evidence import DoubleSign
@@ -13,27 +12,24 @@ from clawpurse.ledger.module_api import KERNEL
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import decode_transaction
 from clawpurse.modules.kit.web.errors import LIMIT_EXCEEDED, NOT_FOUND, PRUNED, RpcError
-from clawpurse.modules.kit.web.jsonrpc import (
-    Context,
-    Method,
-    NoParams,
-    Params,
-    RawJson,
-    encode_json,
-)
+from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.modules.kit.web.replies import RawJson, encode_json
+from clawpurse.modules.kit.web.turns import next_turn
+from clawpurse.node.rpc import ledger_shapes, shapes
 from clawpurse.node.rpc.past import AtHeight
+from clawpurse.node.rpc.proving import state_bundle
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
     Hash,
     Height,
     HexBytes,
     authorities_json,
-    certificate_json,
     double_sign_json,
-    header_json,
     hex_of,
     transaction_json,
 )
+from clawpurse.wallet.state_documents import certificate_json, header_json
+from clawpurse.wallet.state_proofs import STATE, ProvableBlock, ProvableValue
 
 PATH_BYTES_MAX: Final = 256
 # As JSON and as hexadecimal it is five times as long, and an answer has 8 MiB. Made once.
@@ -70,6 +66,9 @@ class ProofParams(Params):
     module: str | None = Field(None, max_length=32, description="The tree, such as `assets`")
     path: HexBytes | None = Field(None, description="A raw key of that tree")
     at_height: AtHeight = None
+    prove: bool = Field(
+        False, description="Add a bundle that verifies offline, from the genesis hash alone"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> ProofParams:
@@ -94,7 +93,7 @@ class ChainMethods:
                 "chain_getStatus",
                 "Where this node and its chain stand",
                 self.status,
-                result=dict[str, Any],
+                result=shapes.ChainStatus,
                 result_description=(
                     "chainId genesisHash height hash time timeMs stateRoot syncing behind "
                     "peers authorities version testNetwork"
@@ -107,7 +106,7 @@ class ChainMethods:
                 BlockParams,
                 errors=(NOT_FOUND, PRUNED),
                 cost=5,
-                result=dict[str, Any],
+                result=shapes.Block,
                 result_description=(
                     "header{…}, transactions (ids or objects), evidence[{…}], certificate{height "
                     "round blockId signers signatures raw}, receiptsRoot"
@@ -120,7 +119,7 @@ class ChainMethods:
                 LightBlockParams,
                 errors=(NOT_FOUND,),
                 cost=2,
-                result=dict[str, Any],
+                result=shapes.LightBlock,
                 result_description=(
                     "header{…}, certificate{…}, authorities{hash authorities raw} that decide it, "
                     "nextAuthorities{…} of the next height"
@@ -133,16 +132,17 @@ class ChainMethods:
                 ProofParams,
                 errors=(NOT_FOUND, PRUNED),
                 cost=20,
-                result=dict[str, Any],
+                result=shapes.StateProof,
                 result_description=(
-                    "module key value|null proof header certificate: enough for an offline verifier"
+                    "module key value|null proof header certificate: enough for an offline "
+                    "verifier who knows the authorities; with prove also bundle, for any other"
                 ),
             ),
             Method(
                 "chain_getParameters",
                 "The consensus parameters in force",
                 self.parameters,
-                result=dict[str, Any],
+                result=ledger_shapes.Parameters,
                 result_description="parameters{…} hash raw",
             ),
             Method(
@@ -151,7 +151,7 @@ class ChainMethods:
                 self.genesis,
                 errors=(LIMIT_EXCEEDED,),
                 cost=5,
-                result=dict[str, Any],
+                result=shapes.GenesisBytes,
                 result_description="genesisHash json raw",
             ),
         ]
@@ -194,7 +194,7 @@ class ChainMethods:
             for number, raw in enumerate(view.block.transactions, 1):
                 shown.append(transaction_json(decode_transaction(raw), chain.registry))
                 if number % SHOWN_SLICE == 0:
-                    await trio.lowlevel.checkpoint()
+                    await next_turn()
         return {
             "header": header_json(view.block.header),
             "transactions": shown,
@@ -234,30 +234,43 @@ class ChainMethods:
             raise RpcError(NOT_FOUND, "genesis has no header; proofs begin at block 1")
         if height == chain.height:
             value, proof = chain.state.get(tree, key), chain.state.prove(tree, key)
-            return self._proven(height, tree, key, value, proof)
+            return await self._proven(height, tree, key, value, proof, prove=params.prove)
         view = chain.state.at_height(height, proofs=True)
         try:
             for _ in view.steps():
-                await trio.lowlevel.checkpoint()
+                await next_turn()
             value, proof = view.get(tree, key), view.prove(tree, key)
         finally:
             view.close()
-        return self._proven(height, tree, key, value, proof)
+        return await self._proven(height, tree, key, value, proof, prove=params.prove)
 
-    def _proven(
-        self, height: int, tree: str, key: bytes, value: bytes | None, proof: bytes
+    async def _proven(
+        self,
+        height: int,
+        tree: str,
+        key: bytes,
+        value: bytes | None,
+        proof: bytes,
+        *,
+        prove: bool,
     ) -> Json:
         certificate = self._services.chain.blocks.certificate(height)
         if certificate is None:
             raise NotFound(f"block {height}")
-        return {
+        header = self._services.header(height)
+        shown = {
             "module": tree,
             "key": hex_of(key),
             "value": None if value is None else hex_of(value),
             "proof": hex_of(proof),
-            "header": header_json(self._services.header(height)),
+            "header": header_json(header),
             "certificate": certificate_json(certificate),
         }
+        if prove:
+            values = [ProvableValue(tree, key, value, proof)]
+            block = ProvableBlock(header.pack(), certificate, values)
+            shown["bundle"] = await state_bundle(self._services, STATE, height, [block])
+        return shown
 
     def parameters(self, _params: NoParams, _context: Context) -> Json:
         """chain_getParameters."""

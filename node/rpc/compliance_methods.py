@@ -21,6 +21,7 @@ from clawpurse.modules.compliance.language import rule_id
 from clawpurse.modules.compliance.queries import Circumstances, Report
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import compliance_shapes
 from clawpurse.node.rpc.explaining_payments import explain
 from clawpurse.node.rpc.policies import (
     ballot_json,
@@ -174,7 +175,7 @@ class ComplianceMethods:
                     "state, as if all had signed. Rules after the one that decides are shown too, "
                     "with reached false."
                 ),
-                result=dict[str, Any],
+                result=compliance_shapes.Checked,
                 result_description=(
                     "verdict: allow|hold|deny, code reason rule words trace[{rule version "
                     "verdict}] hold{rule needed officers expires atExpiry}|null policies[{policy "
@@ -189,7 +190,7 @@ class ComplianceMethods:
                 ExplainParams,
                 errors=(NOT_FOUND,),
                 cost=100,
-                result=dict[str, Any],
+                result=compliance_shapes.Explained,
                 result_description=(
                     "txId height time code reason sentences[] trace[{rule version verdict words "
                     "policy}] holds[{holdId status votes[] by height time}]"
@@ -206,7 +207,7 @@ class ComplianceMethods:
                 RulesParams,
                 errors=(NOT_FOUND,),
                 cost=50,
-                result=dict[str, Any],
+                result=compliance_shapes.Rules,
                 result_description=(
                     "policies[{policy version asset|null meaning state: active|waiting|ended|"
                     "never, proposal approvedBy[] activeFrom activeHeight endedHeight "
@@ -219,7 +220,7 @@ class ComplianceMethods:
                 self.proposals,
                 ProposalsParams,
                 cost=50,
-                result=dict[str, Any],
+                result=compliance_shapes.PolicyProposals,
                 result_description=(
                     "proposals[{proposal number policy asset meaning status approvedBy[] "
                     "rejectedBy[] ends rules[]}] ballots[{digest action fields supportedBy[] "
@@ -233,7 +234,7 @@ class ComplianceMethods:
                 ProposalParams,
                 errors=(NOT_FOUND,),
                 cost=20,
-                result=dict[str, Any],
+                result=compliance_shapes.PolicyProposal,
                 result_description="as one of compliance_listProposals",
             ),
             Method(
@@ -243,7 +244,7 @@ class ComplianceMethods:
                 ListParams,
                 errors=(NOT_FOUND,),
                 cost=10,
-                result=dict[str, Any],
+                result=compliance_shapes.Lists,
                 result_description=(
                     "lists[{name title officers version entries}] | name title officers version "
                     "count entries[{entry account since}] | change{added entries[] by height time "
@@ -257,7 +258,7 @@ class ComplianceMethods:
                 FreezesParams,
                 errors=(NOT_FOUND,),
                 cost=10,
-                result=dict[str, Any],
+                result=compliance_shapes.Freezes,
                 result_description=(
                     "asset allFrozen freezes[{account level height by reason|null}] nextCursor|null"
                 ),

@@ -11,8 +11,10 @@ from typing import Any, Final
 from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.errors import CallerError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams
+from clawpurse.node.rpc import consensus_shapes, shapes
 from clawpurse.node.rpc.services import Services
-from clawpurse.node.rpc.values import certificate_json, hex_of
+from clawpurse.node.rpc.values import hex_of
+from clawpurse.wallet.state_documents import certificate_json
 
 Json = dict[str, Any]
 # Sets looked through for when a key was an authority last: enough to retire it by.
@@ -32,7 +34,7 @@ class ConsensusMethods:
                 "consensus_getAuthorities",
                 "The authorities of the next block, who signed the newest, and who comes next",
                 self.authorities,
-                result=dict[str, Any],
+                result=shapes.ConsensusAuthorities,
                 result_description=(
                     "height hash quorum authorities[{authority publicKey name "
                     "inNewestCertificate}] next{height hash quorum authorities[]} "
@@ -43,7 +45,7 @@ class ConsensusMethods:
                 "consensus_getSignerMetrics",
                 "The authority keys of this node: which of them signs, and what keeps one from it",
                 self.signers,
-                result=dict[str, Any],
+                result=consensus_shapes.SignerMetrics,
                 result_description=(
                     "height keys[{authority publicKey state why "
                     "watermark{height round kind remembersAll} signsFrom answers refusals "
@@ -54,7 +56,7 @@ class ConsensusMethods:
                 "consensus_listAmendments",
                 "Changes of the rules that were adopted, and whether this node knows them",
                 self.amendments,
-                result=dict[str, Any],
+                result=consensus_shapes.Amendments,
                 result_description=(
                     "amendments[{name activationHeight adoptedHeight active known}] known[] height"
                 ),

@@ -15,6 +15,7 @@ from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.modules.payments import vouchers
 from clawpurse.modules.payments.channels import left_in
 from clawpurse.modules.payments.records import Listed, list_objects
+from clawpurse.node.rpc import payment_shapes
 from clawpurse.node.rpc.contract_views import (
     batch_json,
     channel_view,
@@ -101,7 +102,7 @@ class ContractMethods:
                 errors=(NOT_FOUND,),
                 # Up to 200 payments, and a look at each of 16 approvers.
                 cost=20,
-                result=dict[str, Any],
+                result=payment_shapes.BatchWithLegs,
                 result_description=f"{BATCH} legs[{{recipient amount reference referenceText}}]",
             ),
             Method(
@@ -110,7 +111,7 @@ class ContractMethods:
                 self.batches,
                 BatchesParams,
                 cost=100,
-                result=dict[str, Any],
+                result=payment_shapes.Batches,
                 result_description=f"batches[{{{BATCH}}}] nextCursor|null",
             ),
             Method(
@@ -119,7 +120,7 @@ class ContractMethods:
                 self.invoice,
                 InvoiceParams,
                 errors=(NOT_FOUND,),
-                result=dict[str, Any],
+                result=payment_shapes.Invoice,
                 result_description=(
                     "invoiceId state: open|held|paid|expired|cancelled, salt payee asset amount "
                     "payer|null preimageHash|null purpose purposeText expires expiresMs keptUntil "
@@ -132,7 +133,7 @@ class ContractMethods:
                 self.channel,
                 ChannelParams,
                 errors=(NOT_FOUND,),
-                result=dict[str, Any],
+                result=payment_shapes.Channel,
                 result_description=(
                     "channelId genesisHash asset payer payee voucherKey left paid owed challengeMs "
                     "challengeBlocks expires closing{finalTime finalHeight}|null reference "
@@ -146,7 +147,7 @@ class ContractMethods:
                 VoucherParams,
                 errors=(NOT_FOUND,),
                 cost=5,
-                result=dict[str, Any],
+                result=payment_shapes.VoucherVerdict,
                 result_description="channelId valid reason|null pays paid left asset payee",
             ),
         ]

@@ -17,6 +17,7 @@ from clawpurse.modules.compliance.attestations import (
     level,
 )
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import compliance_shapes
 from clawpurse.node.rpc.compliance_methods import Name
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Limit, hex_of
@@ -60,7 +61,7 @@ class CredentialMethods:
                 self.credentials,
                 CredentialListParams,
                 cost=5,
-                result=dict[str, Any],
+                result=compliance_shapes.Credentials,
                 result_description=(
                     "account subject|null credentials[{topic issuer level status: issued|accepted|"
                     "revoked, counts expires subject commitment height reason|null by|null}] time"
@@ -72,7 +73,7 @@ class CredentialMethods:
                 self.check,
                 CredentialCheckParams,
                 cost=5,
-                result=dict[str, Any],
+                result=compliance_shapes.Attested,
                 result_description="account topic attested level|null time",
             ),
             Method(
@@ -81,7 +82,7 @@ class CredentialMethods:
                 self.issuers,
                 IssuersParams,
                 cost=5,
-                result=dict[str, Any],
+                result=compliance_shapes.Issuers,
                 result_description=(
                     "issuers[{issuer topics[] active height by reason|null}] nextCursor|null"
                 ),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import trio
 from pydantic import Field
 
 from clawpurse.ledger import crypto
@@ -22,6 +21,8 @@ from clawpurse.ledger.transactions import (
 from clawpurse.ledger.transition import Execution, Prepared, prepare
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.modules.kit.web.turns import next_turn
+from clawpurse.node.rpc import ledger_shapes, shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.transaction_methods import REFUSALS, TransactionMethods
 from clawpurse.node.rpc.trial import as_if_signed, begin_trial, conclude, next_block
@@ -93,7 +94,7 @@ class DraftMethods:
                     "everybody whose signature it needs had signed it: the sender's own key, or "
                     "the session key signer; the payer, unless it is sponsored."
                 ),
-                result=dict[str, Any],
+                result=shapes.SimulatedReceipt,
                 result_description=(
                     "txId code reason rule fee feeMin cost events trace[{rule version verdict}]"
                 ),
@@ -106,7 +107,7 @@ class DraftMethods:
                 errors=(Code.MALFORMED.rpc_code, Code.BAD_SIGNATURE.rpc_code),
                 cost=5,
                 takes_transaction=True,
-                result=dict[str, Any],
+                result=shapes.DecodedTransaction,
                 result_description="the transaction or body, signed, and words[{label text}]",
             ),
             Method(
@@ -121,7 +122,7 @@ class DraftMethods:
                     "Which of the two became final tells tx_wait. When nothing can be cancelled "
                     "any more, the answer is as that of tx_wait, without body."
                 ),
-                result=dict[str, Any],
+                result=ledger_shapes.Cancelling,
                 result_description="txId status, while pending also body fee attempt words",
             ),
         ]
@@ -231,7 +232,7 @@ class DraftMethods:
             for key, message, signature in prepared.transaction.signatures:
                 if not crypto.verify(key, message, signature):
                     raise Refused(Code.BAD_SIGNATURE, "a signature does not verify")
-                await trio.lowlevel.checkpoint()
+                await next_turn()
             return prepared
         return as_if_signed(
             self._services.chain.reader,

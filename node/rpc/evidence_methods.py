@@ -14,6 +14,7 @@ from clawpurse.modules.governance.evidence import (
     record_key,
 )
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import consensus_shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Limit, double_sign_json, hex_of
 
@@ -42,7 +43,7 @@ class EvidenceMethods:
                 self.evidence,
                 EvidenceParams,
                 cost=5,
-                result=dict[str, Any],
+                result=consensus_shapes.Evidence,
                 result_description=(
                     "evidence[{authority publicKey height round kind state first second raw "
                     "committedHeight number draft path}] nextCursor alarms[]; `state` is pending "

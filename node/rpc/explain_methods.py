@@ -14,6 +14,7 @@ from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams
 from clawpurse.node.explaining import Explainer
 from clawpurse.node.explanation import AuthorityFacts, Explanation, Facts, Missing, Standing
 from clawpurse.node.explanation import explain as explanation_of
+from clawpurse.node.rpc import consensus_shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import hex_of
 
@@ -34,7 +35,7 @@ class ExplainMethods:
                 "One sentence: what the network waits for, who is missing since when, what helps",
                 self.explain,
                 cost=5,
-                result=dict[str, Any],
+                result=consensus_shapes.Explanation,
                 result_description=(
                     "state ok sentence also[] waitingFor command hint height round step proposer "
                     "roundMs heightMs missing[{authority name standing sinceMs sinceTime "
@@ -49,7 +50,7 @@ class ExplainMethods:
                 "Where agreement on the next block stands, for tools",
                 self.state,
                 cost=5,
-                result=dict[str, Any],
+                result=consensus_shapes.ConsensusState,
                 result_description=(
                     "height round step waiting roundMs heightMs proposer proposals[{round blockId "
                     "validRound}] lockedValue lockedRound validValue validRound "

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-import trio
-
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.blocks import Event, Receipt
 from clawpurse.ledger.errors import Code
@@ -21,6 +19,7 @@ from clawpurse.modules.compliance import queries
 from clawpurse.modules.compliance.hook import RULE_PREFIX, End
 from clawpurse.modules.compliance.policies import Head, Version
 from clawpurse.modules.compliance.words import rule_words
+from clawpurse.modules.kit.web.turns import next_turn
 from clawpurse.node.rpc.policies import shows
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import VERDICTS, code_label, hex_of, reason_of
@@ -235,5 +234,5 @@ async def _votes(
                     "time": time_text(view.block.header.time_ms),
                 }
         # Each may need another block decoded; others have their turn in between.
-        await trio.lowlevel.checkpoint()
+        await next_turn()
     return list(found.values())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import trio
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text
 from clawpurse.modules.kit.web.errors import INVALID_PARAMS, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.modules.kit.web.turns import next_turn
+from clawpurse.node.rpc import ledger_shapes, shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Limit, transaction_json
 
@@ -45,9 +46,10 @@ class MempoolMethods:
                 "mempool_getStatus",
                 "How full the mempool is",
                 self.pool_status,
-                result=dict[str, Any],
+                result=shapes.MempoolStatus,
                 result_description=(
-                    "transactions bytes ready gaps senders transactionsMax bytesMax evicted"
+                    "transactions bytes ready gaps senders transactionsMax bytesMax evicted "
+                    "oldestMs|null: for how long the oldest waits"
                 ),
             ),
             Method(
@@ -56,7 +58,7 @@ class MempoolMethods:
                 self.pool_transactions,
                 PoolParams,
                 cost=20,
-                result=dict[str, Any],
+                result=shapes.MempoolTransactions,
                 result_description="transactions[] nextCursor|null",
             ),
             Method(
@@ -65,7 +67,7 @@ class MempoolMethods:
                 self.pool_by_sender,
                 SenderParams,
                 cost=5,
-                result=dict[str, Any],
+                result=ledger_shapes.SenderTransactions,
                 result_description="account transactions[] each with ready",
             ),
         ]
@@ -73,6 +75,7 @@ class MempoolMethods:
     def pool_status(self, _params: NoParams, _context: Context) -> Json:
         """mempool_getStatus."""
         status = self._services.pool.status()
+        oldest = self._services.pool.oldest_accepted_ms()
         return {
             "transactions": status.transactions,
             "bytes": status.bytes,
@@ -82,6 +85,7 @@ class MempoolMethods:
             "transactionsMax": status.transactions_max,
             "bytesMax": status.bytes_max,
             "evicted": status.evicted,
+            "oldestMs": None if oldest is None else max(0, self._services.clock.now_ms() - oldest),
         }
 
     async def pool_transactions(self, params: PoolParams, _context: Context) -> Json:
@@ -93,7 +97,7 @@ class MempoolMethods:
         for number, prepared in enumerate(found, 1):
             shown.append(transaction_json(prepared.transaction, registry))
             if number % SHOWN_SLICE == 0:
-                await trio.lowlevel.checkpoint()
+                await next_turn()
         return {
             "transactions": shown,
             "nextCursor": None if following is None else f"{-following[0]}.{following[1]}",
@@ -107,7 +111,7 @@ class MempoolMethods:
         for number, (prepared, ready) in enumerate(found, 1):
             shown.append({**transaction_json(prepared.transaction, registry), "ready": ready})
             if number % SHOWN_SLICE == 0:
-                await trio.lowlevel.checkpoint()
+                await next_turn()
         return {"account": account_text(params.account), "transactions": shown}
 
 

@@ -1,4 +1,4 @@
-"""net_*, node_*, faucet_*, admin_*: this node, its peers, its test money, its operator."""
+"""net_*, node_*, faucet_*: this node, its peers, its test money."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pydantic import Field
 from clawpurse.ledger.address import authority_text
 from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.errors import METHOD_DISABLED, RATE_LIMITED, SYNCING, RpcError
-from clawpurse.modules.kit.web.guard import ADMIN
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.node.alerts import KINDS
 from clawpurse.node.amendments import alarms
+from clawpurse.node.rpc import consensus_shapes, shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, hex_of
 
@@ -37,7 +38,7 @@ class NodeMethods:
                 "net_getPeers",
                 "Connected peers, and bans with their reasons",
                 self.peers,
-                result=dict[str, Any],
+                result=shapes.NetworkPeers,
                 result_description=(
                     "nodeId listen peers[{nodeId address direction agent …}] bans[{subject "
                     "reason until}]"
@@ -47,7 +48,7 @@ class NodeMethods:
                 "node_getInfo",
                 "What this node is",
                 self.info,
-                result=dict[str, Any],
+                result=shapes.NodeInfo,
                 result_description=(
                     "name nodeId listen authority isAuthority signing chainId genesisHash "
                     "modules rpc metrics startedAt version"
@@ -57,14 +58,24 @@ class NodeMethods:
                 "node_getHealth",
                 "Whether this node can be relied on now",
                 self.health,
-                result=dict[str, Any],
+                result=shapes.NodeHealth,
                 result_description="ready problems[] alarms[] height behind peers",
+            ),
+            Method(
+                "node_getAlerts",
+                "What somebody should look at, by this node's own checks",
+                self.alerts,
+                result=consensus_shapes.Alerts,
+                result_description=(
+                    "alerts[{name subject severity since summary meaning runbook facts}], the "
+                    "critical ones first; checks[{name severity meaning}]: all that can fire"
+                ),
             ),
             Method(
                 "node_getVersion",
                 "The version of the software",
                 self.version,
-                result=dict[str, Any],
+                result=shapes.NodeVersion,
                 result_description="version protocol",
             ),
             Method(
@@ -74,16 +85,8 @@ class NodeMethods:
                 FaucetParams,
                 errors=(SYNCING, RATE_LIMITED, METHOD_DISABLED),
                 cost=50,
-                result=dict[str, Any],
+                result=shapes.FaucetPayment,
                 result_description="txId asset amount",
-            ),
-            Method(
-                "admin_stop",
-                "Stop this node cleanly",
-                self.stop,
-                role=ADMIN,
-                result=dict[str, Any],
-                result_description="stopping",
             ),
         ]
 
@@ -135,6 +138,17 @@ class NodeMethods:
             "peers": self._services.network.count,
         }
 
+    def alerts(self, _params: NoParams, _context: Context) -> Json:
+        """node_getAlerts."""
+        return {
+            "alerts": self._services.watch.alerts_json(),
+            "checks": [
+                {"name": name, "severity": str(kind.severity), "meaning": kind.meaning}
+                for name, kind in KINDS.items()
+            ],
+            "time": time_text(self._services.clock.now_ms()),
+        }
+
     def version(self, _params: NoParams, _context: Context) -> Json:
         """node_getVersion."""
         return {"version": self._services.version, "protocol": 1}
@@ -147,8 +161,3 @@ class NodeMethods:
         self._services.require_recent()
         answer: Json = await faucet.request(params.account)
         return answer
-
-    def stop(self, _params: NoParams, _context: Context) -> Json:
-        """admin_stop."""
-        self._services.stop()
-        return {"stopping": True}

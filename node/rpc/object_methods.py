@@ -18,6 +18,7 @@ from clawpurse.ledger.kernel.records import hold_index_key
 from clawpurse.ledger.module_api import KERNEL, Registry
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Limit, hex_of
 
@@ -66,7 +67,7 @@ class ObjectMethods:
                 self.objects,
                 ObjectsParams,
                 cost=10,
-                result=dict[str, Any],
+                result=shapes.AccountObjects,
                 result_description=(
                     "account objects[{module kind id account (where the id is one's)}] "
                     "nextCursor|null"

@@ -30,12 +30,12 @@ def state_after(services: Services, at_height: int | None) -> Iterator[tuple[Sta
         return
     view = chain.state.at_height(at_height)
     try:
-        yield _PastState(view), at_height
+        yield PastState(view), at_height
     finally:
         view.close()
 
 
-class _PastState:
+class PastState:
     """A past state as a `StateReader`; it has no ordered indexes, and nobody asks it for one."""
 
     def __init__(self, view: Any) -> None:

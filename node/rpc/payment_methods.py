@@ -29,6 +29,7 @@ from clawpurse.modules.payments.placed import PlacedHold, get_placed
 from clawpurse.modules.payments.records import OBJECT_NAMES, TREE, Listed, list_objects
 from clawpurse.modules.payments.schedules import get_scheduled
 from clawpurse.modules.payments.votes import Vote, get_votes
+from clawpurse.node.rpc import payment_shapes
 from clawpurse.node.rpc.contract_views import batch_view, channel_view, invoice_view
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Hash, Limit, hex_of, text_or_none
@@ -132,7 +133,7 @@ class PaymentMethods:
                 errors=(NOT_FOUND,),
                 # A role and a subject for each of up to 32 votes.
                 cost=10,
-                result=dict[str, Any],
+                result=payment_shapes.Hold,
                 result_description=(
                     "holdId purpose: rule|placed|escrow|scheduled|channel, asset amount payer "
                     "payee rule ruleVersion since expires|null atExpiry: release|return|null "
@@ -146,7 +147,7 @@ class PaymentMethods:
                 self.holds,
                 HoldsParams,
                 cost=50,
-                result=dict[str, Any],
+                result=payment_shapes.Holds,
                 result_description="holds[] (as payment_getHold) nextCursor|null",
             ),
         ]
@@ -159,7 +160,7 @@ class PaymentMethods:
                 self.escrow,
                 EscrowParams,
                 errors=(NOT_FOUND,),
-                result=dict[str, Any],
+                result=payment_shapes.Escrow,
                 result_description=(
                     "escrowId asset amount payer payee since finishAfter|null cancelAfter "
                     "condition|null arbiter|null paidByItself reference referenceText travelHash"
@@ -171,7 +172,7 @@ class PaymentMethods:
                 self.scheduled,
                 ScheduledParams,
                 errors=(NOT_FOUND,),
-                result=dict[str, Any],
+                result=payment_shapes.Scheduled,
                 result_description=(
                     "scheduledId asset amount payer payee since time reference referenceText "
                     "travelHash"
@@ -183,7 +184,7 @@ class PaymentMethods:
                 self.refunds,
                 PaymentParams,
                 errors=(NOT_FOUND,),
-                result=dict[str, Any],
+                result=payment_shapes.RefundablePayment,
                 result_description=(
                     "paymentId asset amount payer payee time until held refunded left reference "
                     "referenceText travelHash refunds[{time amount reference referenceText "
@@ -196,7 +197,7 @@ class PaymentMethods:
                 self.objects,
                 ObjectsParams,
                 cost=50,
-                result=dict[str, Any],
+                result=payment_shapes.PaymentObjects,
                 result_description=(
                     "objects[{kind id} with what the kind's own method shows] nextCursor|null"
                 ),

@@ -11,6 +11,7 @@ from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
 from clawpurse.modules.risk import chain as risk
 from clawpurse.modules.risk.records import SCORE_MAX, Report, Standing, Weight
+from clawpurse.node.rpc import compliance_shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, hex_of
 
@@ -42,7 +43,7 @@ class RiskMethods:
                 self.score,
                 ScoreParams,
                 cost=3,
-                result=Json,
+                result=compliance_shapes.RiskScore,
                 result_description=(
                     "account score|null counted needed oracles expires|null sentence height time "
                     "reports[{oracle score model features expires height time counts why}]"
@@ -53,7 +54,7 @@ class RiskMethods:
                 "Whose reports of risk count, and how many make a score",
                 self.oracles,
                 NoParams,
-                result=Json,
+                result=compliance_shapes.RiskOracles,
                 result_description="set needed oracles[{account sinceSet}]",
             ),
         ]

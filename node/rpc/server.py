@@ -1,22 +1,32 @@
-"""The node's two HTTP ports: JSON-RPC with health and status page, and metrics."""
+"""The node's two HTTP ports: JSON-RPC with health and dashboard, and metrics."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from clawpurse.ledger.address import authority_text
-from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.web.app import App
-from clawpurse.modules.kit.web.guard import LOCAL_HOSTS, Access, Budgets, RefusalLog, Token
-from clawpurse.modules.kit.web.jsonrpc import Dispatcher, Method, encode_json
+from clawpurse.modules.kit.web.guard import (
+    LOCAL_HOSTS,
+    LOOPBACK_CLIENTS,
+    Access,
+    Budgets,
+    RefusalLog,
+)
+from clawpurse.modules.kit.web.jsonrpc import Dispatcher, Method
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.messages import Request, Response
-from clawpurse.modules.kit.web.openrpc import discover_method, openrpc_document
+from clawpurse.modules.kit.web.openrpc import discovery
+from clawpurse.modules.kit.web.polling import LongPoll
+from clawpurse.modules.kit.web.replies import encode_json
 from clawpurse.modules.kit.web.subscriptions import Subscriptions
+from clawpurse.node.callers import Callers
+from clawpurse.node.config import NodeConfig, split_method_limit
+from clawpurse.node.dashboard import dashboard
 from clawpurse.node.metrics import CONTENT_TYPE, Metrics
 from clawpurse.node.rpc.account_methods import AccountMethods
+from clawpurse.node.rpc.admin_methods import AdminMethods
 from clawpurse.node.rpc.anchor_methods import AnchorMethods
 from clawpurse.node.rpc.asset_methods import AssetMethods
 from clawpurse.node.rpc.audit_methods import AuditMethods
@@ -29,6 +39,7 @@ from clawpurse.node.rpc.draft_methods import DraftMethods
 from clawpurse.node.rpc.evidence_methods import EvidenceMethods
 from clawpurse.node.rpc.explain_methods import ExplainMethods
 from clawpurse.node.rpc.governance_methods import GovernanceMethods
+from clawpurse.node.rpc.local_topics import local_topics
 from clawpurse.node.rpc.mempool_methods import MempoolMethods
 from clawpurse.node.rpc.node_methods import NodeMethods
 from clawpurse.node.rpc.object_methods import ObjectMethods
@@ -38,23 +49,24 @@ from clawpurse.node.rpc.role_methods import RoleMethods
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.session_methods import SessionMethods
 from clawpurse.node.rpc.signer_methods import SignerMethods
-from clawpurse.node.rpc.streams import topics
+from clawpurse.node.rpc.streams import DEFAULT_TOPIC, log_topics
+from clawpurse.node.rpc.timeline_methods import TimelineMethods
 from clawpurse.node.rpc.transaction_methods import TransactionMethods
 from clawpurse.node.rpc.values import refusal_words
+from clawpurse.node.rpc.webhook_methods import WebhookMethods
+from clawpurse.node.webhooks import Webhooks
 
-HTML: Final = "text/html; charset=utf-8"
-CONTENT_POLICY: Final = (
-    "Content-Security-Policy",
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'",
-)
 # A burst of one second's budget twice over: a wallet that opens a page full of panels.
 BUDGET_BURST_SECONDS: Final = 2
+# Whose budget is this machine's own: its addresses, and its operator's token from anywhere.
+OWN_CLIENTS: Final = LOOPBACK_CLIENTS | {"token:admin"}
+METRICS_SCOPE: Final = "metrics_read"
 
 
 def node_methods(services: Services) -> list[Method]:
     """Return the definitions of every method of a node but `rpc_discover`."""
     transactions = TransactionMethods(services)
+    topics = [*log_topics(services), *local_topics(services.feeds)]
     return [
         *ChainMethods(services).methods(),
         *transactions.methods(),
@@ -78,26 +90,39 @@ def node_methods(services: Services) -> list[Method]:
         *EvidenceMethods(services).methods(),
         *AuditMethods(services).methods(),
         *NodeMethods(services).methods(),
-        *Subscriptions(topics(services)).methods(),
+        *AdminMethods(services).methods(),
+        *TimelineMethods(services).methods(),
+        *WebhookMethods(services.webhooks).methods(),
+        *Subscriptions(topics).methods(),
+        *LongPoll(topics, DEFAULT_TOPIC).methods(),
     ]
 
 
 def build_dispatcher(
+    methods: Iterable[Method],
     services: Services,
     refusals: RefusalLog,
     limits: Limits,
     metrics: Metrics,
     on_fault: Callable[[BaseException], None] | None = None,
 ) -> Dispatcher:
-    """Return the dispatcher with every method of this node, and discovery."""
-    methods = node_methods(services)
-    methods.append(discover_method(methods, title=TITLE, version=services.version))
-    rate = services.config.rpc_cost_per_second
+    """Return the dispatcher with these methods of this node."""
+    config = services.config
+    rate = config.rpc_cost_per_second
+    others = config.rpc_cost_per_second_remote if config.rpc_is_closed else rate
     return Dispatcher(
         methods,
         log=refusals,
         limits=limits,
-        budgets=Budgets(rate, rate * BUDGET_BURST_SECONDS),
+        budgets=Budgets(
+            others,
+            others * BUDGET_BURST_SECONDS,
+            preferred=(rate, rate * BUDGET_BURST_SECONDS, OWN_CLIENTS),
+            methods={
+                name: (calls, calls / period_s)
+                for name, calls, period_s in map(split_method_limit, config.rpc_method_limits)
+            },
+        ),
         observer=metrics.observe_call,
         on_fault=on_fault,
         wording=lambda error: refusal_words(error, services.chain.registry, services.decimals_of),
@@ -106,7 +131,7 @@ def build_dispatcher(
 
 def build_rpc_app(
     services: Services,
-    token: str,
+    callers: Callers,
     refusals: RefusalLog,
     limits: Limits,
     metrics: Metrics,
@@ -114,32 +139,54 @@ def build_rpc_app(
 ) -> App:
     """Return the application of the JSON-RPC port; `on_fault` hears of errors that are ours."""
     config = services.config
-    dispatcher = build_dispatcher(services, refusals, limits, metrics, on_fault)
-    document = encode_json(
-        openrpc_document(dispatcher.methods.values(), title=TITLE, version=services.version)
+    methods = node_methods(services)
+    discover, document = discovery(methods, title=TITLE, version=services.version)
+    dispatcher = build_dispatcher(
+        [*methods, discover], services, refusals, limits, metrics, on_fault
     )
     pages = Pages(services)
     return App(
         log=refusals,
         dispatcher=dispatcher,
         routes={
-            ("GET", "/"): pages.status,
+            **dashboard().routes(),
             ("GET", "/healthz"): pages.alive,
             ("GET", "/readyz"): pages.ready,
             ("GET", "/openrpc.json"): lambda _request: Response(200, document),
-            ("GET", "/status.css"): pages.style,
         },
-        access=Access(
-            hosts=LOCAL_HOSTS | frozenset(config.allowed_hosts),
-            origins=frozenset(origin.lower() for origin in config.allowed_origins),
-            tokens=(Token(token),),
-        ),
+        access=rpc_access(config, callers),
         limits=limits,
     )
 
 
+def rpc_access(config: NodeConfig, callers: Callers) -> Access:
+    """Return who may come in at the JSON-RPC port."""
+    return Access(
+        hosts=LOCAL_HOSTS | frozenset(config.allowed_hosts),
+        origins=frozenset(origin.lower() for origin in config.allowed_origins),
+        authenticators=callers.authenticators,
+        certificates=callers.certificates,
+        closed=config.rpc_is_closed,
+        certificate_needed=bool(config.rpc_client_ca) and not config.rpc_client_ca_optional,
+    )
+
+
+def metrics_access(config: NodeConfig, callers: Callers) -> Access:
+    """The same at the metrics port."""
+    return Access(
+        hosts=LOCAL_HOSTS | frozenset(config.allowed_hosts),
+        authenticators=callers.authenticators,
+        certificates=callers.certificates,
+        closed=config.metrics_are_closed,
+    )
+
+
 def build_metrics_app(
-    services: Services, metrics: Metrics, refusals: RefusalLog, limits: Limits
+    services: Services,
+    callers: Callers,
+    metrics: Metrics,
+    refusals: RefusalLog,
+    limits: Limits,
 ) -> App:
     """Return the application of the metrics port."""
     pool, sync = services.pool, services.sync
@@ -174,16 +221,44 @@ def build_metrics_app(
         None,
         explainer.skew_seconds,
     )
+    metrics.table(
+        "clawpurse_alert",
+        "How many alerts of this name fire",
+        ("name", "severity"),
+        services.watch.samples,
+    )
+
+    if services.webhooks is not None:
+        _webhook_gauges(services.webhooks, metrics)
 
     def exposition(_request: Request) -> Response:
         metrics.tell_refusals(refusals.counts)
         return Response(200, metrics.exposition(), CONTENT_TYPE)
 
-    return App(log=refusals, routes={("GET", "/metrics"): exposition}, limits=limits)
+    config = services.config
+    return App(
+        log=refusals,
+        routes={("GET", "/metrics"): exposition},
+        access=metrics_access(config, callers),
+        guarded={"/metrics": METRICS_SCOPE},
+        limits=limits,
+    )
+
+
+def _webhook_gauges(webhooks: Webhooks, metrics: Metrics) -> None:
+    """Add what is watched of webhooks; no label names one."""
+    metrics.gauge("clawpurse_webhooks_pending", "Deliveries that wait", lambda: webhooks.pending)
+    metrics.gauge("clawpurse_webhooks_off", "Webhooks switched off", lambda: webhooks.resting)
+    metrics.gauges(
+        "clawpurse_webhooks_since_start",
+        "Attempts, dead letters and webhooks switched off since the start",
+        "outcome",
+        lambda: webhooks.courier.counts,
+    )
 
 
 class Pages:
-    """What a browser or a probe gets: health, and a status page until there is a dashboard."""
+    """What a probe gets: whether this node lives, and whether it can be relied on."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -198,60 +273,5 @@ class Pages:
         body = encode_json({"ready": not problems, "problems": problems})
         return Response(503 if problems else 200, body)
 
-    def style(self, _request: Request) -> Response:
-        """GET /status.css."""
-        return Response(200, STYLE.encode(), "text/css; charset=utf-8")
-
-    def status(self, _request: Request) -> Response:
-        """GET /: one page that says how things are."""
-        services = self._services
-        problems = services.health()
-        tip = services.chain.tip
-        age_s = max(0, services.clock.now_ms() - tip.time_ms) / 1000
-        sentence = (
-            "This node is ready. Payments sent here become final."
-            if not problems
-            else "Not ready: " + "; ".join(problems) + "."
-        )
-        rows = [
-            ("Network", services.chain.genesis.chain_id),
-            ("Genesis", "0x" + services.chain.genesis.hash.hex()),
-            ("Block", f"{tip.height}, final, {time_text(tip.time_ms)} ({age_s:,.1f} s ago)"),
-            ("State root", "0x" + services.chain.state.state_root.hex()),
-            ("Authorities", str(len(services.chain.authorities))),
-            ("Peers", str(services.network.count)),
-            ("Pending", str(services.pool.status().transactions)),
-            ("Behind", str(services.sync.progress.behind)),
-            ("Node", f"{services.config.name}, {services.network.node_id}"),
-            ("Version", services.version),
-        ]
-        cells = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-            for name, value in rows
-        )
-        mark = "✓" if not problems else "!"
-        page = PAGE.format(
-            title=html.escape(services.chain.genesis.chain_id),
-            sentence=html.escape(f"{mark} {sentence}"),
-            rows=cells,
-            call=html.escape("clawpurse rpc chain_getStatus"),
-        )
-        return Response(200, page.encode(), HTML, (CONTENT_POLICY,))
-
 
 TITLE: Final = "ClawPurse node"
-PAGE: Final = (
-    '<!doctype html><html lang="en"><meta charset="utf-8">'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    '<title>{title}</title><link rel="stylesheet" href="/status.css">'
-    "<h1>ClawPurse {title}</h1><p>{sentence}</p><table>{rows}</table>"
-    "<p>The same by JSON-RPC: <code>{call}</code></p></html>"
-)
-STYLE: Final = (
-    ":root{color-scheme:light dark;--bg:#f6f7f9;--text:#16202b;--muted:#55616e}"
-    "@media(prefers-color-scheme:dark){:root{--bg:#0f1419;--text:#e6ebf0;--muted:#a3afbb}}"
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
-    "background:var(--bg);color:var(--text)}"
-    "th{text-align:left;font-weight:400;color:var(--muted);padding-right:1rem;"
-    "vertical-align:top}td{overflow-wrap:anywhere;font-variant-numeric:tabular-nums}"
-)

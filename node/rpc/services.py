@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from clawpurse.ledger.agreement.domain import Domain
@@ -21,8 +21,13 @@ from clawpurse.node.explaining import Explainer
 from clawpurse.node.finality import Finality
 from clawpurse.node.intake import Intake
 from clawpurse.node.mempool import Mempool
+from clawpurse.node.operator import Operator
+from clawpurse.node.rpc.event_cache import EventCache
 from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
+from clawpurse.node.timeline import Timeline
+from clawpurse.node.watch import Feeds, Watch
+from clawpurse.node.webhooks import Webhooks
 
 # An idle network makes a block each heartbeat; one may be late.
 OLD_HEARTBEATS: Final = 2
@@ -55,6 +60,9 @@ class Services:
     """One node's parts. `faucet` pays an account and returns the tx id; None: no test network.
 
     `stop` asks for a clean stop; `health` returns problems that make this node not ready.
+    `feeds` are the local topics, `watch` knows the alerts; `events` keeps what readers of the
+    final log share; `operator` changes what runs. `webhooks` are None where a node has no place
+    for them.
     """
 
     chain: Chain
@@ -64,6 +72,7 @@ class Services:
     engine: Engine
     sync: BlockSync
     finality: Finality
+    timeline: Timeline
     evidence: EvidencePool
     network: Network
     clock: Clock
@@ -75,6 +84,11 @@ class Services:
     signing: Signing
     stop: Callable[[], None]
     health: Callable[[], list[str]]
+    feeds: Feeds
+    watch: Watch
+    operator: Operator
+    events: EventCache = field(default_factory=EventCache)
+    webhooks: Webhooks | None = None
 
     def header(self, height: int) -> Header:
         """Return the header of a final block. Raises `NotFound` above the tip and at 0."""

@@ -26,6 +26,7 @@ from clawpurse.modules.accounts.sessions import accounts_of_key, lanes_of
 from clawpurse.modules.accounts.sponsorship import sponsors_of
 from clawpurse.modules.kit.web.errors import NOT_FOUND
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import payment_shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import Account, Hash, Limit, hex_of, memo_text, octets
 
@@ -94,7 +95,7 @@ class SessionMethods:
                 SessionParams,
                 errors=(NOT_FOUND,),
                 cost=2,
-                result=dict[str, Any],
+                result=payment_shapes.Session,
                 result_description=shape,
             ),
             Method(
@@ -103,7 +104,7 @@ class SessionMethods:
                 self.sessions,
                 SessionListParams,
                 cost=20,
-                result=dict[str, Any],
+                result=payment_shapes.Sessions,
                 result_description=f"sessions[{{{shape}}}] nextCursor|null",
             ),
             Method(
@@ -112,7 +113,7 @@ class SessionMethods:
                 self.sponsorships,
                 SponsorshipListParams,
                 cost=20,
-                result=dict[str, Any],
+                result=payment_shapes.Sponsorships,
                 result_description=(
                     "sponsorships[{sponsor account expires asset decimals perTransaction perDay "
                     "spentToday leftToday left actions[]|null dayEnds}] nextCursor|null"
@@ -136,8 +137,7 @@ class SessionMethods:
         if (params.account is None) == (params.key is None):
             raise Malformed("account", "or key is asked for, and not both")
         if params.account is not None:
-            listed = self.of_account(params.account)
-            return {"sessions": listed, "nextCursor": None}
+            return self._page_of_account(params.account, params.limit, params.cursor or b"")
         assert params.key is not None
         entitlements, reader = self._entitlements, self._services.chain.reader
         accounts = accounts_of_key(reader, params.key, params.limit + 1, params.cursor or b"")
@@ -147,6 +147,13 @@ class SessionMethods:
             if session is not None:
                 shown.append(self._session(account, params.key, session))
         return {"sessions": shown, "nextCursor": _next(accounts, params.limit)}
+
+    def _page_of_account(self, account: bytes, limit: int, after: bytes) -> Json:
+        rows = sorted(row for row in self._entitlements.sessions(account) if row[0] > after)
+        return {
+            "sessions": [self._session(account, *row) for row in rows[:limit]],
+            "nextCursor": _next([key for key, _ in rows], limit),
+        }
 
     def of_account(self, account: bytes) -> list[Json]:
         """Return all sessions of an account, which has 32 at most."""

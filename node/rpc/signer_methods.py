@@ -19,6 +19,7 @@ from clawpurse.modules.accounts.records import Contents, Head
 from clawpurse.modules.accounts.signers import get_counted, get_signers, get_standing
 from clawpurse.modules.kit.web.errors import NOT_FOUND
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.node.rpc import ledger_shapes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.session_methods import SessionMethods
 from clawpurse.node.rpc.values import Account, Hash, action_json, hex_of, memo_text
@@ -69,7 +70,7 @@ class SignerMethods:
                 SignersParams,
                 errors=(NOT_FOUND,),
                 cost=5,
-                result=dict[str, Any],
+                result=ledger_shapes.Signers,
                 result_description=(
                     "account key|null threshold|null policy|null "
                     "signers[{account weight key|null}] sessions[] (as session_list)"
@@ -81,7 +82,7 @@ class SignerMethods:
                 self.proposals,
                 ProposalsParams,
                 cost=50,
-                result=dict[str, Any],
+                result=ledger_shapes.MultisigProposals,
                 result_description=f"account proposals[{{{PROPOSAL}}}] nextCursor|null",
             ),
             Method(
@@ -91,7 +92,7 @@ class SignerMethods:
                 ProposalParams,
                 errors=(NOT_FOUND,),
                 cost=5,
-                result=dict[str, Any],
+                result=ledger_shapes.MultisigProposal,
                 result_description=PROPOSAL,
             ),
         ]

@@ -10,14 +10,17 @@ from typing import Any, Final, Literal
 import trio
 from pydantic import Field, model_validator
 
-from clawpurse.ledger.errors import Bug, CallerError, Code
+from clawpurse.ledger.errors import CallerError, Code
 from clawpurse.ledger.store.index import locate_transaction
 from clawpurse.ledger.transactions import IDEMPOTENCY_KEY_BYTES_MAX
 from clawpurse.ledger.transition import find_idempotency
 from clawpurse.modules.kit.web.errors import NOT_FOUND, PRUNED, SYNCING, RpcError, as_rpc_error
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
+from clawpurse.modules.kit.web.turns import next_turn
 from clawpurse.node.pool_fates import Fate
+from clawpurse.node.rpc import shapes
 from clawpurse.node.rpc.finals import final_transaction, receipt_json
+from clawpurse.node.rpc.proving import authority_changes
 from clawpurse.node.rpc.services import Services
 from clawpurse.node.rpc.values import (
     Account,
@@ -28,7 +31,7 @@ from clawpurse.node.rpc.values import (
     refusal_words,
     transaction_json,
 )
-from clawpurse.wallet.proofs import AuthorityChange, HashedList, build_payment_proof
+from clawpurse.wallet.proofs import HashedList, build_payment_proof
 
 # How long `wait: final` waits before it answers "pending", and the most `tx_wait` may ask.
 SUBMIT_WAIT_MS: Final = 30_000
@@ -37,8 +40,6 @@ DEADLINE_MS: Final = 90_000
 BATCH_MAX: Final = 1_000
 # A full block's hashes take about half a megabyte.
 HASHED_BLOCKS_MAX: Final = 8
-# Changes of the authorities read between two turns of the loop: about half a millisecond.
-CHANGES_SLICE: Final = 32
 Json = dict[str, Any]
 
 REFUSALS: Final = (
@@ -145,7 +146,7 @@ class TransactionMethods:
                 deadline_ms=DEADLINE_MS,
                 takes_transaction=True,
                 waits=True,
-                result=dict[str, Any],
+                result=shapes.Submitted,
                 result_description=(
                     "txId status (accepted, final, pending, expired or replaced) duplicate; "
                     "with wait: final also height index receipt"
@@ -160,7 +161,7 @@ class TransactionMethods:
                 cost=200,
                 deadline_ms=DEADLINE_MS,
                 waits=True,
-                result=dict[str, Any],
+                result=shapes.SubmittedBatch,
                 result_description=(
                     "results[]: one entry per transaction, {txId status duplicate} or {error}"
                 ),
@@ -178,7 +179,7 @@ class TransactionMethods:
                 cost=2,
                 deadline_ms=DEADLINE_MS,
                 waits=True,
-                result=dict[str, Any],
+                result=shapes.Fate,
                 result_description=(
                     "txId status (pending, final, expired, replaced or unknown), then height "
                     "index receipt"
@@ -191,7 +192,7 @@ class TransactionMethods:
                 ReceiptParams,
                 errors=missing,
                 cost=20,
-                result=dict[str, Any],
+                result=shapes.ProvenReceipt,
                 result_description=(
                     "txId height index code reason rule fee cost events trace time, with prove "
                     "also proof"
@@ -204,7 +205,7 @@ class TransactionMethods:
                 TxParams,
                 errors=missing,
                 cost=5,
-                result=dict[str, Any],
+                result=shapes.FinalTransaction,
                 result_description=(
                     "the transaction with status; final ones with height index receipt"
                 ),
@@ -344,7 +345,7 @@ class TransactionMethods:
         receipts, events = await self._hashed_lists(height)
         return build_payment_proof(
             genesis=chain.genesis.packed,
-            changes=await self._authority_changes(height),
+            changes=await authority_changes(self._services, height),
             header=view.block.header.pack(),
             certificate=view.certificate,
             receipts=receipts,
@@ -352,19 +353,6 @@ class TransactionMethods:
             index=index,
             transaction=view.block.transactions[index],
         )
-
-    async def _authority_changes(self, height: int) -> list[AuthorityChange]:
-        """Return the certified headers that lead from the genesis set to the one of `height`."""
-        blocks = self._services.chain.blocks
-        changes: list[AuthorityChange] = []
-        for in_force, packed in list(blocks.authority_changes(height)):
-            header, certificate = blocks.header(in_force - 1), blocks.certificate(in_force - 1)
-            if header is None or certificate is None:
-                raise Bug(f"the authorities of {in_force} are known and no header names them")
-            changes.append(AuthorityChange(header, certificate, packed))
-            if len(changes) % CHANGES_SLICE == 0:
-                await trio.lowlevel.checkpoint()
-        return changes
 
     async def _hashed_lists(self, height: int) -> tuple[HashedList, HashedList]:
         """Return a block's receipts and events, hashed once for all who ask for proofs of it."""
@@ -374,7 +362,7 @@ class TransactionMethods:
             found = HashedList(view.receipts), HashedList(view.events)
             for part in found:
                 for _ in part.steps():
-                    await trio.lowlevel.checkpoint()
+                    await next_turn()
         self._hashed[height] = found
         while len(self._hashed) > HASHED_BLOCKS_MAX:
             del self._hashed[next(iter(self._hashed))]

@@ -12,9 +12,8 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from clawpurse.ledger.address import account_from_text, account_text, authority_text
 from clawpurse.ledger.agreement.authorities import AuthoritySet
-from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.evidence import DoubleSign
-from clawpurse.ledger.blocks import Header, Receipt
+from clawpurse.ledger.blocks import Receipt
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Malformed, Refused
 from clawpurse.ledger.module_api import Field as ActionField
@@ -62,7 +61,10 @@ def _digest(value: Any) -> bytes:
 def _account(value: Any) -> bytes:
     if not isinstance(value, str):
         raise ValueError("is not a string")
-    return account_from_text(value)
+    try:
+        return account_from_text(value)
+    except Malformed as err:
+        raise ValueError(err.problem) from None
 
 
 HexBytes = Annotated[
@@ -75,7 +77,7 @@ Hash = Annotated[
 ]
 Account = Annotated[
     bytes,
-    BeforeValidator(_refusing(_account)),
+    BeforeValidator(_account),
     WithJsonSchema({"type": "string", "pattern": "^claw1[02-9ac-hj-np-z]{58}$"}),
 ]
 Asset = Annotated[
@@ -136,47 +138,6 @@ def double_sign_json(proof: DoubleSign) -> dict[str, Any]:
         "first": first,
         "second": second,
         "raw": hex_of(proof.pack()),
-    }
-
-
-def header_json(header: Header) -> dict[str, Any]:
-    """Return a header."""
-    return {
-        "version": header.version,
-        "chainId": header.chain_id,
-        "genesisHash": hex_of(header.genesis_hash),
-        "recoveryEpoch": header.recovery_epoch,
-        "height": header.height,
-        "hash": hex_of(header.block_id),
-        "time": time_text(header.time_ms),
-        "timeMs": header.time_ms,
-        "firstRound": header.first_round,
-        "proposer": authority_text(header.proposer),
-        "parentHash": hex_of(header.parent_id),
-        "parentCertificateHash": hex_of(header.parent_certificate_hash),
-        "transactionsRoot": hex_of(header.transactions_root),
-        "receiptsRoot": hex_of(header.receipts_root),
-        "eventsRoot": hex_of(header.events_root),
-        "evidenceRoot": hex_of(header.evidence_root),
-        "stateRoot": hex_of(header.state_root),
-        "authoritiesHash": hex_of(header.authorities_hash),
-        "nextAuthoritiesHash": hex_of(header.next_authorities_hash),
-        "paramsHash": hex_of(header.params_hash),
-        "costUsed": header.cost_used,
-        "raw": hex_of(header.pack()),
-    }
-
-
-def certificate_json(packed: bytes) -> dict[str, Any]:
-    """Return a certificate: who decided a block, as a bitmap of the sorted set."""
-    certificate = Certificate.unpack(packed)
-    return {
-        "height": certificate.height,
-        "round": certificate.round,
-        "blockId": hex_of(certificate.decided_id),
-        "signers": hex_of(certificate.signers),
-        "signatures": [hex_of(item) for item in certificate.signatures],
-        "raw": hex_of(packed),
     }
 
 
