@@ -19,6 +19,7 @@ from clawpurse.modules.anchor.records import (
     Log,
     Proposal,
     break_key,
+    last_break_at,
     log_at,
     log_key,
     proposal_at,
@@ -89,7 +90,8 @@ def approve(context: Context, values: Sequence[Any]) -> None:
         raise context.refuse("anchor.noProposal", proposer, number, identity)
     if context.time_ms >= proposal.expires_ms:
         raise context.refuse("anchor.late", number, proposal.expires_ms)
-    if not proposal.live(log, context.time_ms):
+    last = last_break_at(context.get, identity, log)
+    if not proposal.live(log, context.time_ms, last):
         raise context.refuse("anchor.moved", identity, log.size, proposal.from_size)
     people = _people(context, proposer, proposal.approvals)
     subject = context.subject_of(officer)

@@ -131,12 +131,19 @@ class Proposal(NamedTuple):
         wire[8] = tuple(wire[8])
         return cls(*wire)
 
-    def live(self, log: Log, time_ms: int) -> bool:
-        """Tell whether it can still be approved."""
-        return time_ms < self.expires_ms and (self.from_size, self.from_root) == (
-            log.size,
-            log.root,
-        )
+    def live(self, log: Log, time_ms: int, last: Break | None = None) -> bool:
+        """Tell whether it can still be approved. `last` is the log's newest break, if any.
+
+        A break voids what was proposed before it for good, even if the log is anchored again
+        just as it was: whoever approved meant another history.
+        """
+        was = self.from_size, self.from_root
+        if last is not None:
+            # Of one block's proposals, what names what was broken came before the break.
+            same = self.height == last.height and was == (last.from_size, last.from_root)
+            if same or self.height < last.height:
+                return False
+        return time_ms < self.expires_ms and was == (log.size, log.root)
 
 
 class Break(NamedTuple):
@@ -242,6 +249,12 @@ def log_at(get: Get, identity: bytes) -> Log | None:
     """Return a log, None if there is none of that id."""
     data = get(log_key(identity))
     return None if data is None else Log.unpack(data)
+
+
+def last_break_at(get: Get, identity: bytes, log: Log) -> Break | None:
+    """Return a log's newest break, None if it was never broken."""
+    data = get(break_key(identity, log.breaks - 1)) if log.breaks else None
+    return None if data is None else Break.unpack(data)
 
 
 def proposal_at(get: Get, identity: bytes, proposer: bytes) -> Proposal | None:

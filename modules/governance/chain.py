@@ -124,6 +124,20 @@ def list_open(reader: StateReader, start: int, limit: int) -> list[Proposal]:
     return [_listed(get, open_key(place)) for place in range(start, end)]
 
 
+def list_before(
+    reader: StateReader, limit: int, before: int | None = None
+) -> tuple[list[Proposal], int]:
+    """Return up to `limit` proposals, over or not, newest first, and the number of the last one.
+
+    Numbers are given once, from 0, so a page begins where the last one ended however many were
+    opened in between: `before` is the number that one returned.
+    """
+    get = _get_of(reader)
+    first = count_at(get, COUNT_KEY) if before is None else min(before, count_at(get, COUNT_KEY))
+    last = max(0, first - limit)
+    return [_listed(get, index_key(at)) for at in range(first - 1, last - 1, -1)], last
+
+
 def list_newest(reader: StateReader, start: int, limit: int) -> list[Proposal]:
     """Return up to `limit` proposals, over or not, newest first, after `start` newer ones."""
     get = _get_of(reader)

@@ -1,8 +1,9 @@
 """What a server answers: JSON-RPC by POST, WebSocket upgrades, and the host's own pages.
 
-Before anything else the gate: host and origin lists, then roles of the token. Its verdict is
+Before anything else the gate: host and origin lists, then who the caller is. Its verdict is
 a function of the head and the lists, so it is worked out once per distinct head of a
-connection. The order of checks is fixed: a stranger learns nothing about paths or methods.
+connection, and again when a token ends. The order of checks is fixed: a stranger learns
+nothing about paths or methods.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import binascii
 import hashlib
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from clawpurse.modules.kit.web.guard import Access, RefusalLog
-from clawpurse.modules.kit.web.head import Head
-from clawpurse.modules.kit.web.http import Answer, Upgrade
-from clawpurse.modules.kit.web.jsonrpc import (
-    Context,
-    Dispatcher,
-    Pending,
-    encode_error,
+from clawpurse.modules.kit.web.errors import (
+    FORBIDDEN,
+    RATE_LIMITED,
+    UNAUTHENTICATED,
+    RpcError,
     rate_limited,
 )
+from clawpurse.modules.kit.web.grants import Grant, NotAuthentic
+from clawpurse.modules.kit.web.guard import LOOPBACK_CLIENTS, Access, RefusalLog
+from clawpurse.modules.kit.web.head import Head
+from clawpurse.modules.kit.web.http import Answer, Upgrade
+from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Pending, TurnedAway
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.memory import WORKING_FACTOR
 from clawpurse.modules.kit.web.messages import (
@@ -34,12 +38,25 @@ from clawpurse.modules.kit.web.messages import (
     refusal_response,
     text_response,
 )
+from clawpurse.modules.kit.web.replies import encode_error
+from clawpurse.modules.kit.web.watch import WatchedSession
 from clawpurse.modules.kit.web.websocket import WebSocketSession
 
 RouteHandler = Callable[[Request], Response | Awaitable[Response]]
 
 UNMETERED = frozenset(("/healthz", "/readyz"))
 """Paths outside budgets: a probe that shares its address with a busy client must not fail."""
+
+WS_PROTOCOL = "clawpurse.v1"
+"""The subprotocol of our WebSocket. Browsers cannot set fields, so beside it they may offer
+`bearer.<token>`; only this one is ever answered, so the token is not sent back."""
+
+BEARER_PROTOCOL = "bearer."
+
+FAILED_PROOF_COST = 100
+"""What a token that proves nothing costs its sender's budget: a signature and a log line."""
+
+_STATUS_OF = MappingProxyType({RATE_LIMITED: 429, UNAUTHENTICATED: 401, FORBIDDEN: 403})
 
 _ACCEPT_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -68,7 +85,8 @@ class App:
     `routes`: (method, path) → handler of a Request, plain or async, returning a Response; a
     GET route answers HEAD too. `dispatcher` answers POST at `rpc_path` and WebSockets at
     `ws_path`; without one there is neither. `fallback` takes every request that no route has
-    (the gateway's proxy).
+    (the gateway's proxy). `guarded`: path → the scope that a caller needs there when `access`
+    is closed; other paths are for everybody.
     """
 
     def __init__(
@@ -82,22 +100,30 @@ class App:
         rpc_path: str = "/",
         ws_path: str = "/ws",
         fallback: RouteHandler | None = None,
+        guarded: Mapping[str, str] | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._routes = dict(routes or {})
-        self._access = access or Access()
+        #: Whom it lets in; may be replaced while it serves.
+        self.access = access or Access()
         self._limits = limits or Limits()
         self._log = log
         self._rpc_path = rpc_path
         self._ws_path = ws_path
         self._fallback = fallback
+        self._guarded = dict(guarded or {})
         self._budgets = dispatcher.budgets if dispatcher is not None else None
+
+    @property
+    def dispatcher(self) -> Dispatcher | None:
+        """What answers JSON-RPC, if anything does."""
+        return self._dispatcher
 
     def answer(self, request: Request) -> Answer:
         """Answer one request; see `http.Application`."""
         head = request.head
         gate = head.gate
-        if gate is None:
+        if gate is None or _is_stale(gate):
             gate = head.gate = self._judge(head, request.peer)
         if gate.refusal is not None:
             self._log.refuse(request.peer.address, request.peer.client, gate.slug)
@@ -117,6 +143,8 @@ class App:
             return Response(200, reply, JSON, gate.cors)
         if reply is None:
             return Response(204, b"", JSON, gate.cors)
+        if isinstance(reply, TurnedAway):
+            return self._turned_away(reply, gate)
         return self._later(reply, request, gate)  # type: ignore[arg-type]
 
     def precheck(self, head: Head, peer: Peer) -> Response | None:
@@ -126,37 +154,70 @@ class App:
         gate: _Gate = head.gate
         if gate.refusal is not None:
             self._log.refuse(peer.address, peer.client, gate.slug)
-        return gate.refusal
+            return gate.refusal
+        denied = gate.context.denied
+        return None if denied is None else _denied_response(denied, gate.cors)
 
     async def _later(self, pending: Pending, request: Request, gate: _Gate) -> Response:
         # What the calls were parsed into stays while their answers grow.
         working = len(request.body) * WORKING_FACTOR
         reply = await pending.run(lambda size: request.hold(working + size))
+        if isinstance(reply, TurnedAway):
+            return self._turned_away(reply, gate)
         return Response(204 if reply is None else 200, reply or b"", JSON, gate.cors)
 
     def _judge(self, head: Head, peer: Peer) -> _Gate:
         """Work out the gate of a head."""
         gate = _Gate()
         origin = _text(head.headers.get(b"origin"))
-        if not self._access.host_allowed(head.host):
+        if not self.access.host_allowed(head.host):
             return gate.refuse(403, "host", "this server has no such host name")
-        if not self._access.origin_allowed(origin, head.host):
+        if not self.access.origin_allowed(origin, head.host):
             return gate.refuse(403, "origin", "this origin may not call")
         if origin is not None:
             gate.cors = (("Access-Control-Allow-Origin", origin), ("Vary", "Origin"))
         if self._dispatcher is not None and head.path == self._rpc_path and head.method == "POST":
             gate.is_rpc = True
             _judge_media(head, gate)
-        roles = self._access.roles_of(_text(head.headers.get(b"authorization")))
-        if roles is None and b"authorization" in head.headers:
-            self._log.refuse(peer.address, peer.client, "bad-token")
-        gate.context = Context(
-            client=peer.client,
-            peer=peer.address,
-            roles=roles or frozenset(),
-            authenticated=roles is not None,
-        )
+        gate.context = self._identify(head, peer)
         return gate
+
+    def _identify(self, head: Head, peer: Peer) -> Context:
+        """Find out who calls. A token that proves nothing denies every call, and costs."""
+        grant: Grant | None = None
+        denied: RpcError | None = None
+        closed = self.access.closed and not self.access.strangers
+        try:
+            grant = self.access.grant_of(self._presented(head), peer.certificate)
+        except NotAuthentic as error:
+            self._log.refuse(peer.address, peer.client, error.slug)
+            if self._budgets is not None:
+                self._budgets.charge(peer.client, FAILED_PROOF_COST)
+            denied = RpcError(UNAUTHENTICATED, error.problem)
+        else:
+            if self.access.certificate_needed and not _is_known(peer):
+                denied = RpcError(UNAUTHENTICATED, "this server wants a client certificate")
+            elif closed and grant is None:
+                denied = RpcError(UNAUTHENTICATED, "this server answers nobody without a token")
+        client = peer.client if grant is None else f"token:{grant.ident}"
+        return Context(client, peer.address, grant, closed, denied)
+
+    def _presented(self, head: Head) -> str | None:
+        """The credential in a head: a bearer token, as field or as WebSocket subprotocol."""
+        authorization = _text(head.headers.get(b"authorization"))
+        if authorization is not None:
+            scheme, _, presented = authorization.partition(" ")
+            return presented.strip() if scheme.lower() == "bearer" else ""
+        if head.path == self._ws_path:
+            for protocol in _protocols(head):
+                if protocol.startswith(BEARER_PROTOCOL):
+                    return protocol[len(BEARER_PROTOCOL) :]
+        return None
+
+    def _turned_away(self, reply: TurnedAway, gate: _Gate) -> Response:
+        """A single call that was refused before it ran, in HTTP's words too."""
+        fields = gate.cors + _fields_of(reply.error)
+        return Response(_STATUS_OF[reply.error.code], bytes(reply), JSON, fields)
 
     def _refuse(self, peer: Peer, status: int, slug: str, problem: str) -> Response:
         self._log.refuse(peer.address, peer.client, slug)
@@ -172,7 +233,15 @@ class App:
         head = request.head
         method = "GET" if head.method == "HEAD" else head.method
         if self._dispatcher is not None and head.path == self._ws_path and method == "GET":
+            if gate.context.denied is not None:
+                return _denied_response(gate.context.denied, gate.cors)
             return self._upgrade(request, gate)
+        needed = self._guarded.get(head.path) if self.access.closed else None
+        if needed is not None and not gate.context.allows(needed):
+            return _denied_response(
+                gate.context.denied or RpcError(FORBIDDEN, f"the token does not reach {needed}"),
+                gate.cors,
+            )
         handler = self._routes.get((method, head.path))
         if handler is not None:
             return self._call(handler, request, gate)
@@ -234,13 +303,53 @@ class App:
         digest = hashlib.sha1(key + _ACCEPT_GUID, usedforsecurity=False).digest()
         answer = (
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n\r\n"
+            b"Sec-WebSocket-Accept: " + base64.b64encode(digest) + b"\r\n"
         )
+        if WS_PROTOCOL in _protocols(head):
+            answer += f"Sec-WebSocket-Protocol: {WS_PROTOCOL}\r\n".encode()
+        answer += b"\r\n"
         assert self._dispatcher is not None
         session = WebSocketSession(
             self._dispatcher, request.peer, gate.context, self._limits, self._log
         )
-        return Upgrade(answer, session)
+        grant = gate.context.grant
+        if grant is None:
+            return Upgrade(answer, session)
+        return Upgrade(answer, WatchedSession(session, grant, request.peer, self._log))
+
+
+def _is_stale(gate: _Gate) -> bool:
+    """Whether who calls must be found out again: a token ended, or a bad one may be known now."""
+    context = gate.context
+    if context.denied is not None:
+        return True
+    return context.grant is not None and not context.grant.alive()
+
+
+def _is_known(peer: Peer) -> bool:
+    """Whether TLS verified who this is, or it sits on this machine."""
+    return peer.certificate is not None or peer.client in LOOPBACK_CLIENTS
+
+
+def _denied_response(error: RpcError, cors: tuple[tuple[str, str], ...]) -> Response:
+    """The refusal of a request whose calls were not even read."""
+    body = encode_error(None, error)
+    return Response(_STATUS_OF[error.code], body, JSON, cors + _fields_of(error))
+
+
+def _fields_of(error: RpcError) -> tuple[tuple[str, str], ...]:
+    """What HTTP says of a refusal beside its status (RFC 6750 §3, RFC 9110 §10.2.3)."""
+    if error.code == RATE_LIMITED:
+        wait_ms = error.facts.get("retryAfterMs", 1_000)
+        return (("Retry-After", str(math.ceil(wait_ms / 1000))),)
+    problem = "invalid_token" if error.code == UNAUTHENTICATED else "insufficient_scope"
+    return (("WWW-Authenticate", f'Bearer realm="clawpurse", error="{problem}"'),)
+
+
+def _protocols(head: Head) -> list[str]:
+    """The subprotocols that a WebSocket handshake offers (RFC 6455 §11.3.4)."""
+    offered = _text(head.headers.get(b"sec-websocket-protocol")) or ""
+    return [protocol.strip() for protocol in offered.split(",")]
 
 
 def _judge_media(head: Head, gate: _Gate) -> None:

@@ -145,9 +145,10 @@ class RpcClient:
         from_cursor: str | None = None,
     ) -> Subscription:
         """Subscribe to a topic; iterate over the result. See `Subscription`."""
-        return Subscription(self._open, topic, matching, from_cursor, self._jitter)
+        return Subscription(self.open_socket, topic, matching, from_cursor, self._jitter)
 
-    async def _open(self) -> WebSocketClient:
+    async def open_socket(self) -> WebSocketClient:
+        """Open a WebSocket to the server. Raises Unreachable or BadAnswer."""
         # Late, because it takes 50 ms that a command line which only calls can save.
         from clawpurse.modules.kit.web.ws_client import connect_websocket
 
@@ -189,7 +190,8 @@ class Subscription:
 
     `async with client.subscribe("blocks") as events: async for event in events: …`. Of a topic
     with cursors no event is missed or repeated, once there is a cursor: with `from_cursor`, or
-    after the first event. Where events may be missing, the next one has `gap`.
+    after the first heartbeat, which comes at once. Where events may be missing, the next one
+    has `gap`.
 
     `cursor` is the place after the last event given out; keep it to go on after a restart.
     Iteration raises RpcError when the server refuses the subscription (such as -32002 for a
@@ -208,12 +210,15 @@ class Subscription:
         self._open_socket = open_socket
         self._topic = topic
         self._matching = matching
-        self.cursor = from_cursor
+        self.cursor = None if from_cursor == "now" else from_cursor
         self._jitter = jitter
         self._socket: WebSocketClient | None = None
         self._ident = ""
         self._gap = False
+        self._early: SubscriptionEvent | None = None
         self._attempts = 0
+        #: For so long nothing at all may come before the connection counts as dead.
+        self.silence_max_ms = SILENCE_MAX_MS
 
     async def __aenter__(self) -> Subscription:
         return self
@@ -235,13 +240,36 @@ class Subscription:
     def __aiter__(self) -> Subscription:
         return self
 
+    async def begin(self) -> str | None:
+        """Subscribe now, and return the cursor from which on nothing will be missed.
+
+        None for a topic without cursors. Not needed: iteration subscribes by itself. Raises as
+        iteration does; a cancelled call leaves nothing half done.
+        """
+        while self.cursor is None and self._early is None:
+            if self._socket is None:
+                await self._connect()
+                continue
+            try:
+                message = from_json(await self._socket.receive(self.silence_max_ms))
+            except (Unreachable, BadAnswer, ValueError):
+                await self._drop()
+                continue
+            self._early = await self._take(message)
+            if isinstance(message, dict) and message.get("method") == "sub_heartbeat":
+                break
+        return self.cursor
+
     async def __anext__(self) -> SubscriptionEvent:
+        if self._early is not None:
+            early, self._early = self._early, None
+            return early
         while True:
             if self._socket is None:
                 await self._connect()
                 continue
             try:
-                message = from_json(await self._socket.receive(SILENCE_MAX_MS))
+                message = from_json(await self._socket.receive(self.silence_max_ms))
             except (Unreachable, BadAnswer, ValueError):
                 await self._drop()
                 continue
@@ -253,23 +281,34 @@ class Subscription:
     async def _connect(self) -> None:
         """Connect and subscribe once; on failure wait before returning."""
         try:
-            self._socket = await self._open_socket()
-            params: dict[str, Any] = {"topic": self._topic}
-            if self._matching is not None:
-                params["filter"] = self._matching
-            if self.cursor is not None:
-                params["fromCursor"] = self.cursor
-            await self._socket.send(to_json(_request("sub_subscribe", params, 1)).decode())
-            # The answer is the first message: nothing else was asked on this connection.
-            answer = from_json(await self._socket.receive(SILENCE_MAX_MS))
-            self._ident = str(_result(answer, 1))
+            self._socket = await self._subscribed()
         except RpcError as error:
-            await self.aclose()
             if not error.retryable:
                 raise
             await self._pause()
         except (Unreachable, BadAnswer, ValueError):
             await self._drop()
+
+    async def _subscribed(self) -> WebSocketClient:
+        """Return a socket on which the subscription runs; any other is closed.
+
+        Also when cancelled: nobody may read on from a socket that was asked and not heard.
+        """
+        socket: WebSocketClient = await self._open_socket()
+        try:
+            params: dict[str, Any] = {"topic": self._topic}
+            if self._matching is not None:
+                params["filter"] = self._matching
+            if self.cursor is not None:
+                params["fromCursor"] = self.cursor
+            await socket.send(to_json(_request("sub_subscribe", params, 1)).decode())
+            # The answer is the first message: nothing else was asked on this connection.
+            answer = from_json(await socket.receive(self.silence_max_ms))
+            self._ident = str(_result(answer, 1))
+        except BaseException:
+            await socket.aclose()
+            raise
+        return socket
 
     async def _drop(self) -> None:
         await self.aclose()
@@ -303,6 +342,8 @@ class Subscription:
                     await self.aclose()
                 else:
                     self._gap = True
+            case "sub_heartbeat" if isinstance(cursor, str):
+                self.cursor = cursor
             case "sub_ended":
                 await self.aclose()
                 raise RpcError.from_object(params.get("error"))

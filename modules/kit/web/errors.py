@@ -14,6 +14,7 @@ The table is the one source of names, classes and hints; `data` of every error o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -46,6 +47,15 @@ UNAUTHENTICATED = -32006
 FORBIDDEN = -32007
 TIMEOUT = -32008
 METHOD_DISABLED = -32009
+BAD_CONFIGURATION = -32024
+KEY_LOCKED = -32025
+WRONG_PASSPHRASE = -32026
+GUARDRAIL_REFUSED = -32027
+CONFIRMATION_REQUIRED = -32028
+WALLET_REFUSED = -32029
+NODE_UNREACHABLE = -32030
+STORAGE_FAULT = -32031
+CONFLICT = -32032
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ _ROWS = (
     (LIMIT_EXCEEDED, "limitExceeded", "failed", False, "ask for less at once"),
     (RATE_LIMITED, "rateLimited", "retry", True, "wait for retryAfterMs, then try again"),
     (UNAUTHENTICATED, "unauthenticated", "failed", False, "send Authorization: Bearer <token>"),
-    (FORBIDDEN, "forbidden", "failed", False, "use a token that has the role"),
+    (FORBIDDEN, "forbidden", "failed", False, "use a token whose scopes reach the method"),
     (TIMEOUT, "timeout", "retry", True, "ask what became of it before you send it again"),
     (METHOD_DISABLED, "methodDisabled", "local", False, "ask a node that offers the method"),
     # Transactions: the numbers and names are those of receipts.
@@ -103,6 +113,42 @@ _ROWS = (
     (Code.APPROVAL_REQUIRED, "", "failed", False, "collect the missing approvals"),
     (Code.WRONG_CHAIN, "", "malformed", False, "use the genesis hash of this network"),
     (Code.QUOTA_EXCEEDED, "", "retry", True, "wait for the next quota window"),
+    # Added later; numbers are never given twice.
+    (
+        BAD_CONFIGURATION,
+        "badConfiguration",
+        "local",
+        False,
+        "mend the node's configuration: clawpurse config validate",
+    ),
+    # Of the wallet service.
+    (KEY_LOCKED, "keyLocked", "failed", False, "unlock the key: wallet_unlock"),
+    (
+        WRONG_PASSPHRASE,
+        "wrongPassphrase",
+        "failed",
+        False,
+        "type it again, not before retryAfterMs",
+    ),
+    (
+        GUARDRAIL_REFUSED,
+        "guardrailRefused",
+        "failed",
+        False,
+        "ask for less, or wait until resetsAt where it is given",
+    ),
+    (
+        CONFIRMATION_REQUIRED,
+        "confirmationRequired",
+        "failed",
+        False,
+        "have a person approve the request at url, then ask with the same idempotencyKey",
+    ),
+    (WALLET_REFUSED, "walletRefused", "failed", False, "the reason says what to mend"),
+    (NODE_UNREACHABLE, "nodeUnreachable", "retry", True, "call again when a node answers"),
+    (STORAGE_FAULT, "storageFault", "local", False, "look after the disk of the wallet's home"),
+    # Of services' records.
+    (CONFLICT, "conflict", "failed", False, "look at the record as it is now, then decide anew"),
 )
 
 
@@ -185,6 +231,13 @@ class RpcError(ClawPurseError):
             hint=hint if isinstance(hint, str) else None,
             facts=facts,
         )
+
+
+def rate_limited(wait_s: float) -> RpcError:
+    """The error that tells a client when its budget allows the next call."""
+    wait_ms = math.ceil(wait_s * 1000)
+    reason = f"the budget of this client is spent for {wait_ms} ms"
+    return RpcError(RATE_LIMITED, reason, facts={"retryAfterMs": wait_ms})
 
 
 class Unreachable(OperatorError):

@@ -9,12 +9,16 @@ from clawpurse.ledger.errors import CallerError
 
 def text_frame(payload: bytes) -> bytes:
     """One unmasked, unfragmented text frame (§5.2), as servers send them."""
-    length = len(payload)
+    return text_head(len(payload)) + payload
+
+
+def text_head(length: int) -> bytes:
+    """What comes before the `length` bytes of such a frame's payload."""
     if length < 126:
-        return b"\x81%c%b" % (length, payload)
+        return b"\x81%c" % length
     if length < 65536:
-        return b"\x81\x7e%b%b" % (length.to_bytes(2, "big"), payload)
-    return b"\x81\x7f%b%b" % (length.to_bytes(8, "big"), payload)
+        return b"\x81\x7e%b" % length.to_bytes(2, "big")
+    return b"\x81\x7f%b" % length.to_bytes(8, "big")
 
 
 class MessageTooBig(CallerError):

@@ -8,32 +8,33 @@ from a page that we serve or that the operator listed.
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 import logging
 import secrets
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 import trio
+
+from clawpurse.modules.kit.web.grants import (
+    PRESENTED_BYTES_MAX,
+    Authenticator,
+    Certificate,
+    CertificateJudge,
+    Grant,
+    NotAuthentic,
+)
 
 LOG = logging.getLogger("clawpurse.web")
 
 LOCAL_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
 
+LOOPBACK_CLIENTS = frozenset(("127.0.0.1", "::1", "local", "memory"))
+"""Budget keys of this machine, and of streams within the process."""
+
 ADMIN = "admin"
 
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token and the roles that it gives. At least 16 characters of good randomness."""
-
-    secret: str = field(repr=False)
-    roles: frozenset[str] = frozenset((ADMIN,))
-
-    def __post_init__(self) -> None:
-        if len(self.secret) < 16 or not self.secret.isascii():
-            raise ValueError("a token has at least 16 ASCII characters")
+OPERATOR = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +43,20 @@ class Access:
 
     `hosts`: names without port that requests may be addressed to; `ip_hosts`: address
     literals too (they cannot be rebound); `origins`: pages (`https://wallet.example`) that may
-    call from a browser, beside those that this server serves itself; `tokens`.
+    call from a browser, beside those that this server serves itself; `authenticators`, asked
+    in order; `certificates` maps clients' certificates; `closed`: nobody calls without a grant,
+    but for methods without a role where `strangers` are answered (sign-in);
+    `certificate_needed`: who is not on this machine shows a certificate, whatever its token.
     """
 
     hosts: frozenset[str] = LOCAL_HOSTS
     ip_hosts: bool = True
     origins: frozenset[str] = frozenset()
-    tokens: tuple[Token, ...] = ()
+    authenticators: tuple[Authenticator, ...] = ()
+    certificates: CertificateJudge | None = None
+    closed: bool = False
+    strangers: bool = False
+    certificate_needed: bool = False
 
     def host_allowed(self, host: str | None) -> bool:
         """Whether the Host of a request is one of ours; HTTP/1.0 may leave it out."""
@@ -69,18 +77,25 @@ class Access:
         scheme, separator, authority = origin.partition("://")
         return bool(separator) and scheme in ("http", "https") and authority == host
 
-    def roles_of(self, authorization: str | None) -> frozenset[str] | None:
-        """The roles of an Authorization field; None when there is none, or a wrong one.
+    def grant_of(self, presented: str | None, certificate: Certificate | None) -> Grant | None:
+        """The grant of what a caller presented: its token if it sent one, else its certificate.
 
-        Every token is compared, in constant time, whatever was sent.
+        None when it presented neither. Raises `NotAuthentic` for a token that proves nothing:
+        who sends one means to use it, and is told rather than served as somebody else.
         """
-        scheme, _, presented = (authorization or "").partition(" ")
-        secret = presented.strip().encode("latin-1", "replace")
-        found: frozenset[str] | None = None
-        for token in self.tokens:
-            if hmac.compare_digest(token.secret.encode(), secret) and scheme.lower() == "bearer":
-                found = token.roles
-        return found
+        if presented is None:
+            if certificate is None or self.certificates is None:
+                return None
+            return self.certificates.of_certificate(certificate)
+        if len(presented) > PRESENTED_BYTES_MAX:
+            raise NotAuthentic("token-too-long", "the token is too long")
+        for authenticator in self.authenticators:
+            grant = authenticator.recognise(presented)
+            if grant is not None:
+                if not grant.alive():
+                    raise NotAuthentic("token-dead", "the token has expired or was revoked")
+                return grant
+        raise NotAuthentic("bad-token", "the token is not one of this server's")
 
 
 def _is_address(name: str) -> bool:
@@ -97,6 +112,9 @@ class Budgets:
     A call is let in while its client's bucket is not empty, and then takes its cost, so a
     dear call may run into debt, which the next ones wait for. At most `clients_max` buckets
     are kept; the one longest unused goes first, and by then it is full again.
+
+    `preferred`: another rate and burst, and the clients that have it. `methods`: name → (calls
+    at once, calls a second), a further bucket for each client and method.
     """
 
     def __init__(
@@ -106,6 +124,8 @@ class Budgets:
         *,
         now: Callable[[], float] = trio.current_time,
         exempt: Iterable[str] = (),
+        preferred: tuple[float, float, frozenset[str]] | None = None,
+        methods: Mapping[str, tuple[float, float]] | None = None,
         clients_max: int = 10_000,
     ) -> None:
         if rate_per_s <= 0 or burst <= 0 or clients_max < 1:
@@ -115,34 +135,59 @@ class Budgets:
         self._now = now
         self._exempt = frozenset(exempt)
         self._clients_max = clients_max
+        self._preferred = preferred or (rate_per_s, burst, frozenset())
+        self._methods = {
+            name: Budgets(per_s, calls, now=now, exempt=exempt, clients_max=clients_max)
+            for name, (calls, per_s) in (methods or {}).items()
+        }
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, client: str) -> float:
         """Seconds until the client may call again; 0 when it may now."""
+        bucket = self._buckets.get(client)
+        if bucket is None or bucket[0] > 0:
+            # Time only fills it further.
+            return 0.0
         level = self._level(client)
-        return 0.0 if level > 0 else (1.0 - level) / self._rate
+        return 0.0 if level > 0 else (1.0 - level) / self._terms(client)[0]
+
+    def charge_method(self, client: str, method: str) -> float:
+        """Count one call of a method that has a limit; else, and in it, 0 seconds to wait."""
+        bucket = self._methods.get(method)
+        return 0.0 if bucket is None else bucket.charge(client, 1)
 
     def charge(self, client: str, cost: float) -> float:
         """Take a call's cost if the client may call; else return the seconds to wait."""
         if client in self._exempt:
             return 0.0
-        level = self._level(client)
+        now = self._now()
+        rate, burst, clients = self._preferred
+        if client not in clients:
+            rate, burst = self._rate, self._burst
+        buckets = self._buckets
+        # Taken out and put in again, it is the one used last.
+        bucket = buckets.pop(client, None)
+        level = burst if bucket is None else min(burst, bucket[0] + (now - bucket[1]) * rate)
         if level <= 0:
-            return (1.0 - level) / self._rate
-        self._buckets.pop(client, None)
-        self._buckets[client] = (level - cost, self._now())
-        if len(self._buckets) > self._clients_max:
-            del self._buckets[next(iter(self._buckets))]
+            assert bucket is not None
+            buckets[client] = bucket
+            return (1.0 - level) / rate
+        buckets[client] = (level - cost, now)
+        if len(buckets) > self._clients_max:
+            del buckets[next(iter(buckets))]
         return 0.0
 
+    def _terms(self, client: str) -> tuple[float, float]:
+        rate, burst, clients = self._preferred
+        return (rate, burst) if client in clients else (self._rate, self._burst)
+
     def _level(self, client: str) -> float:
-        if client in self._exempt:
-            return self._burst
+        rate, burst = self._terms(client)
         bucket = self._buckets.get(client)
-        if bucket is None:
-            return self._burst
+        if bucket is None or client in self._exempt:
+            return burst
         level, since = bucket
-        return min(self._burst, level + (self._now() - since) * self._rate)
+        return min(burst, level + (self._now() - since) * rate)
 
 
 class RefusalLog:

@@ -32,9 +32,11 @@ from clawpurse.modules.kit.web.messages import (
     Peer,
     Request,
     Response,
+    has_long_body,
     refusal_response,
     render,
 )
+from clawpurse.modules.kit.web.pieces import Reply, sendable
 
 RECEIVE_BYTES = 64 * 1024
 """One read: a Linux socket rarely has more ready."""
@@ -42,6 +44,10 @@ RECEIVE_BYTES = 64 * 1024
 HEADS_KEPT = 8
 HEAD_KEPT_BYTES_MAX = 1024
 """Remembered heads: 8 KiB a connection, enough for a client that sends a few kinds."""
+
+BODY_UNASKED_BYTES = 64 * 1024
+"""Larger bodies are read only if their head alone deserves no refusal: strangers without a
+token shall not fill the memory of those with one."""
 
 BLANK_LINES_MAX = 2
 """Empty lines before a request line are skipped (§2.2), but not for ever."""
@@ -196,11 +202,12 @@ class HttpConnection:
                 head = request.head
                 keep = head.keep_alive and not answer.close and not self._stopping
                 answers.append(render(answer, head, keep_alive=keep, date=self._date()))
+                long = answer.body if has_long_body(answer, head) else b""
                 if not keep:
-                    await self._send(answers)
+                    await self._send(answers, long)
                     return True, None
-                if len(answers) >= self._limits.pipeline_burst_max or len(answer.body) > 65536:
-                    await self._send(answers)
+                if len(answers) >= self._limits.pipeline_burst_max or long:
+                    await self._send(answers, long)
         except HttpRefusal:
             # Answers to the good requests before the bad one still leave, in order.
             if answers:
@@ -257,6 +264,10 @@ class HttpConnection:
                 raise HttpRefusal(
                     413, "body-too-large", f"a body may have {self._limits.body_bytes_max} bytes"
                 )
+            if head.body_length > BODY_UNASKED_BYTES or head.body_length == CHUNKED:
+                answer = self._application.precheck(head, self._peer)
+                if answer is not None:
+                    raise _Answered(answer)
             if head.body_length == CHUNKED:
                 self._chunked = ChunkedBody(
                     self._limits.body_bytes_max, self._limits.head_bytes_max
@@ -322,13 +333,17 @@ class HttpConnection:
         self._scope.deadline = float("inf")
         return await answer
 
-    async def _send(self, answers: list[bytes]) -> None:
+    async def _send(self, answers: list[bytes], long: Reply = b"") -> None:
+        """Send whole answers, then the long body that belongs to the last of them."""
         self._wait("peer to read", self._limits.write_timeout_ms)
         data = answers[0] if len(answers) == 1 else b"".join(answers)
         answers.clear()
-        if len(data) > FREE_BYTES:
-            self._hold(len(data))
+        if len(data) + len(long) > FREE_BYTES:
+            self._hold(len(data) + len(long))
         await self._stream.send_all(data)
+        if long:
+            for portion in sendable((long,) if isinstance(long, bytes) else long):
+                await self._stream.send_all(portion)
 
     def _wait(self, what: str, timeout_ms: int) -> None:
         """Set what is waited for and until when.
@@ -358,6 +373,8 @@ class HttpConnection:
             self._refused(self._peer, refusal.slug, refusal.problem)
             response = refusal_response(refusal.status, refusal.problem)
         data = render(response, self._head, keep_alive=False, date=self._date())
+        if has_long_body(response, self._head):
+            data += bytes(response.body)
         with trio.move_on_after(seconds(self._limits.linger_timeout_ms)):
             try:
                 await self._stream.send_all(data)

@@ -25,6 +25,8 @@ RECEIVE_BYTES = 64 * 1024
 HEAD_BYTES_MAX = 64 * 1024
 """A response head; gateways of others add much."""
 
+CONTENT_TOO_LARGE = 413
+
 INTERIM_MAX = 8
 """1xx responses before the final one."""
 
@@ -185,18 +187,18 @@ class _Connection:
         if coding is not None:
             if coding.lower() != "chunked" or length is not None:
                 raise BadAnswer("the length of the response is not clear")
-            return await self._chunked(body_max), True
+            return await self._chunked(head, body_max), True
         if length is None:
             while await self.more():
                 if len(self._buffer) > body_max:
-                    raise BadAnswer("the response is too large")
+                    raise OversizedAnswer(head)
             body, self._buffer = bytes(self._buffer), bytearray()
             return body, False
         if not (length.isascii() and length.isdigit()) or len(length) > 19:
             raise BadAnswer("Content-Length is not a number")
         count = int(length)
         if count > body_max:
-            raise BadAnswer("the response is too large")
+            raise OversizedAnswer(head)
         while len(self._buffer) < count:
             if not await self.more():
                 raise BadAnswer("the response ended in its body")
@@ -204,18 +206,32 @@ class _Connection:
         del self._buffer[:count]
         return body, True
 
-    async def _chunked(self, body_max: int) -> bytes:
+    async def _chunked(self, head: _ResponseHead, body_max: int) -> bytes:
         reader = ChunkedBody(body_max, HEAD_BYTES_MAX)
         while True:
             try:
                 whole, used = reader.feed(bytes(self._buffer))
             except HttpRefusal as error:
+                if error.status == CONTENT_TOO_LARGE:
+                    raise OversizedAnswer(head) from None
                 raise BadAnswer(error.problem) from None
             del self._buffer[:used]
             if whole:
                 return reader.body
             if not await self.more():
                 raise BadAnswer("the response ended in its body")
+
+
+class OversizedAnswer(BadAnswer):
+    """An answer whose body is larger than wanted; its connection is closed unread.
+
+    Attributes: `status`, `headers`: its head was whole.
+    """
+
+    def __init__(self, head: _ResponseHead) -> None:
+        super().__init__("the response is too large")
+        self.status = head.status
+        self.headers = head.headers
 
 
 class _Gone(BadAnswer):
@@ -264,8 +280,10 @@ class HttpClient:
     async def aclose(self) -> None:
         """Close the idle connections; those in use close when their request ends."""
         self._closed = True
-        while self._idle:
-            await trio.aclose_forcefully(self._idle.pop().stream)
+        # Closing by force waits for nobody; a cancelled caller must not leave the rest open.
+        with trio.CancelScope(shield=True):
+            while self._idle:
+                await trio.aclose_forcefully(self._idle.pop().stream)
 
     async def request(
         self,

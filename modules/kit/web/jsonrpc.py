@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -20,9 +19,10 @@ from typing import Any, Final
 import trio
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from clawpurse.ledger.errors import Code, Refused
+from clawpurse.modules.kit.web.envelope import id_is_good, what_is_wrong
 from clawpurse.modules.kit.web.errors import (
     FORBIDDEN,
     INTERNAL_ERROR,
@@ -31,18 +31,33 @@ from clawpurse.modules.kit.web.errors import (
     LIMIT_EXCEEDED,
     METHOD_NOT_FOUND,
     PARSE_ERROR,
-    RATE_LIMITED,
     TIMEOUT,
     UNAUTHENTICATED,
     RpcError,
     as_rpc_error,
+    rate_limited,
 )
+from clawpurse.modules.kit.web.grants import Grant
 from clawpurse.modules.kit.web.guard import Budgets, RefusalLog
 from clawpurse.modules.kit.web.limits import Limits, seconds
+from clawpurse.modules.kit.web.pieces import Reply, is_long
+from clawpurse.modules.kit.web.replies import (
+    encode_at_length,
+    encode_error,
+    encode_result,
+    together,
+)
+from clawpurse.modules.kit.web.turns import own_turn
 
 BATCH_SLICE_CALLS: Final = 32
-BATCH_SLICE_BYTES: Final = 256 * 1024
-"""Calls, and bytes of answers, between two turns of the loop: about 1 ms of cheap ones."""
+BATCH_SLICE_BYTES: Final = 64 * 1024
+BATCH_SLICE_COST: Final = 32
+"""Calls, bytes of answers and budget units between two turns of the loop: 1 ms of cheap calls,
+or one dear one or few. Not a time, so that simulated nodes take the same turns in every run."""
+
+DEAR_COST: Final = 5
+"""From here on a call runs in a turn of its own. The loop runs whatever is ready before it
+looks up again, so the pages of thirty clients would else add up to one long silence."""
 
 WAITING_CALL_BYTES: Final = 16 * 1024
 """What a waiting call costs while it waits: a task with its stack and parameters."""
@@ -52,9 +67,6 @@ SMALL_REPLY_BYTES: Final = 512
 
 HOLD_FROM_BYTES: Final = 16 * 1024
 """Smaller answers are not worth counting while a batch runs."""
-
-ID_BYTES_MAX: Final = 1024
-"""An id comes back with every answer; nobody needs more than a UUID or a counter."""
 
 NAME_SHOWN_MAX: Final = 64
 """How much of an unknown method's name an answer repeats and a search compares."""
@@ -86,26 +98,31 @@ class NoParams(Params):
     """For methods without parameters."""
 
 
-class RawJson:
-    """A result that is JSON already, such as a cached document."""
-
-    __slots__ = ("data",)
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Who calls: `client` (budget key), `peer` (for logs), `roles` of its token, whether it
-    was `authenticated`, and the `connection` that events can be pushed to (WebSocket only).
+    """Who calls: `client` (budget key), `peer` (for logs), the `grant` of its token or
+    certificate, and the `connection` that events can be pushed to (WebSocket only).
+
+    `closed`: this server answers nobody without a grant, whatever the method's role. `denied`:
+    every call is answered with this error, since who calls could not be told.
     """
 
     client: str = "local"
     peer: str = "local"
-    roles: frozenset[str] = frozenset()
-    authenticated: bool = False
+    grant: Grant | None = None
+    closed: bool = False
+    denied: RpcError | None = None
     connection: Any = None
+
+    @property
+    def authenticated(self) -> bool:
+        """Whether the caller proved who it is, and that still holds."""
+        return self.grant is not None and self.grant.alive()
+
+    def allows(self, method: str) -> bool:
+        """Whether the caller's token reaches `method` now; False without a token."""
+        grant = self.grant
+        return grant is not None and grant.scopes.allows(method) and grant.alive()
 
     def with_connection(self, connection: Any) -> Context:
         """The same caller on a connection that can be pushed to."""
@@ -121,7 +138,10 @@ class Method:
 
     A plain function must be quick (well under 1 ms): it runs on the loop without a deadline.
     `result` is a type, or a JSON schema as a mapping. `errors` are codes beside the general
-    ones. `cost` is in budget units. `role`: the token needs it; empty means anyone.
+    ones. `cost` is in budget units, `prove_cost` is more of it where the parameter `prove` is
+    true; then the async `prover`, if there is one, answers. `role`: with one, only a token whose
+    scopes allow this method may call it; without, anyone on this machine may. Beyond it every
+    call needs such a token.
     `waits`: the call waits for an event, so later ones of its batch or WebSocket overtake it.
     `takes_transaction`: `Malformed` is about the transaction (-32010), not the parameters.
     """
@@ -134,6 +154,8 @@ class Method:
     result_name: str = "result"
     errors: tuple[int, ...] = ()
     cost: int = 1
+    prove_cost: int = 0
+    prover: Handler | None = None
     role: str = ""
     deadline_ms: int = 30_000
     waits: bool = False
@@ -153,6 +175,8 @@ class _Entry:
         "is_async",
         "malformed_code",
         "name",
+        "prove_cost",
+        "prover",
         "role",
         "validate",
         "waits",
@@ -167,6 +191,8 @@ class _Entry:
             field.alias or name for name, field in method.params.model_fields.items()
         )
         self.cost = method.cost
+        self.prove_cost = method.prove_cost
+        self.prover = method.prover
         self.role = method.role
         self.deadline_s = seconds(method.deadline_ms)
         self.waits = method.waits
@@ -176,12 +202,13 @@ class _Entry:
 
 
 class _Call:
-    """A validated call whose handler is async."""
+    """A validated call and its handler, which is async."""
 
-    __slots__ = ("entry", "ident", "params")
+    __slots__ = ("entry", "handler", "ident", "params")
 
-    def __init__(self, entry: _Entry, params: Any, ident: Any) -> None:
+    def __init__(self, entry: _Entry, handler: Handler, params: Any, ident: Any) -> None:
         self.entry = entry
+        self.handler = handler
         self.params = params
         self.ident = ident
 
@@ -200,7 +227,7 @@ class Pending:
 
     def __init__(
         self,
-        run: Callable[[Hold], Awaitable[bytes | None]],
+        run: Callable[[Hold], Awaitable[Reply | None]],
         refusal: Callable[[RpcError], bytes | None],
         *,
         waits: bool,
@@ -209,13 +236,25 @@ class Pending:
         self.refusal = refusal
         self.waits = waits
 
-    async def run(self, hold: Hold = lambda _size: True) -> bytes | None:
+    async def run(self, hold: Hold = lambda _size: True) -> Reply | None:
         """Run the call or calls. Deadlines are the methods'. Cancellation abandons them.
 
         `hold` is told how many bytes the answers take so far; when it returns False the
         remaining calls of a batch are answered with limitExceeded.
         """
         return await self._run(hold)
+
+
+class TurnedAway(bytes):
+    """An error answer to a call that was not begun. Attributes: `error`."""
+
+    error: RpcError
+
+    def __new__(cls, data: bytes, error: RpcError) -> TurnedAway:
+        """The answer's bytes, with the error that they say."""
+        made = super().__new__(cls, data)
+        made.error = error
+        return made
 
 
 class _Batch:
@@ -235,7 +274,7 @@ class _Batch:
 
     def __init__(self, items: list[Any], size_max: int, hold: Hold) -> None:
         self.items = items
-        self.replies: list[bytes | None] = [None] * len(items)
+        self.replies: list[Reply | None] = [None] * len(items)
         self.waiting: list[tuple[int, _Call]] = []
         self.next_index = 0
         self.suggest = True
@@ -244,7 +283,7 @@ class _Batch:
         self._size_max = size_max
         self._hold = hold
 
-    def keep(self, index: int, reply: bytes | None) -> None:
+    def keep(self, index: int, reply: Reply | None) -> None:
         """Note an answer, or, when there is no room for it, that it is too large."""
         if reply is not None:
             fits = self.grow(len(reply))
@@ -289,8 +328,6 @@ class Dispatcher:
         self.budgets = budgets
         self._observer = observer
         self._on_fault = on_fault
-        # Fair, so that a large batch cannot keep small ones from their turn.
-        self._turn = trio.StrictFIFOLock()
         self.methods: Mapping[str, Method] = _by_name(methods)
         self._entries = {name: _Entry(method) for name, method in self.methods.items()}
 
@@ -311,22 +348,40 @@ class Dispatcher:
             return encode_error(None, RpcError(PARSE_ERROR, f"not JSON: {error}"))
         if type(value) is list:
             return self._begin_batch(value, context)
-        reply = self._begin(value, context)
-        if not isinstance(reply, _Call):
-            return reply
-        call = reply
+        if self._is_dear(value):
+            return Pending(
+                lambda _hold: self._run_dear(value, context),
+                lambda error: self._refused(value.get("id", _ABSENT), error),
+                waits=False,
+            )
+        call = self._begin(value, context)
+        if not isinstance(call, _Call):
+            return call
         return Pending(
             lambda _hold: self._finish(call, context),
             lambda error: self._refused(call.ident, error),
             waits=call.entry.waits,
         )
 
+    def _is_dear(self, message: Any) -> bool:
+        """Whether a message is one call whose handler keeps the loop for long."""
+        entry = self._entry_of(message)
+        return entry is not None and not entry.is_async and entry.cost >= DEAR_COST
+
+    def _entry_of(self, message: Any) -> _Entry | None:
+        name = message.get("method") if type(message) is dict else None
+        return self._entries.get(name) if type(name) is str else None
+
+    async def _run_dear(self, message: Any, context: Context) -> Reply | None:
+        """Run a dear call when it is its turn; slices of batches stand in the same queue."""
+        async with own_turn():
+            reply = self._begin(message, context)
+        return await self._finish(reply, context) if isinstance(reply, _Call) else reply
+
     def _is_dense(self, message: bytes | str) -> bool:
         """Whether a message may hold too many values; counts marks, also those in strings."""
-        if isinstance(message, str):
-            marks = message.count(",") + message.count("[") + message.count("{")
-        else:
-            marks = message.count(b",") + message.count(b"[") + message.count(b"{")
+        data = message.encode("utf-8", "replace") if isinstance(message, str) else message
+        marks = data.count(b",") + data.count(b"[") + data.count(b"{")
         return marks > self._limits.json_values_max
 
     def _begin(
@@ -336,7 +391,7 @@ class Dispatcher:
         if type(message) is not dict:
             return encode_error(None, RpcError(INVALID_REQUEST, "a request is a JSON object"))
         ident = message.get("id", _ABSENT)
-        if ident is not _ABSENT and not _id_is_good(ident):
+        if ident is not _ABSENT and not id_is_good(ident):
             reason = "id is a string, a number or null"
             return encode_error(None, RpcError(INVALID_REQUEST, reason))
         name = message.get("method")
@@ -347,24 +402,36 @@ class Dispatcher:
             or (type(params) is not dict and type(params) is not list and params is not _ABSENT)
         ):
             # Without an id this is no notification either, so it is answered (§4.1, §5).
-            return encode_error(_or_null(ident), RpcError(INVALID_REQUEST, _what_is_wrong(message)))
+            return encode_error(_or_null(ident), RpcError(INVALID_REQUEST, what_is_wrong(message)))
         entry = self._entries.get(name)
         if self.budgets is not None:
-            wait_s = self.budgets.charge(context.client, entry.cost if entry else 1)
+            client = context.client
+            wait_s = self.budgets.charge(client, entry.cost if entry else 1)
+            if entry is not None and not wait_s:
+                wait_s = self.budgets.charge_method(client, entry.name)
             if wait_s:
-                return self._refused(ident, rate_limited(wait_s))
+                return self._turn_away(ident, rate_limited(wait_s))
+        if context.denied is not None:
+            return self._turn_away(ident, context.denied)
         if entry is None:
             return self._refused(ident, self._unknown(name, suggest=suggest))
-        if entry.role and entry.role not in context.roles:
-            return self._refused(ident, _forbidden(entry, context))
+        if (entry.role or context.grant is not None or context.closed) and not _may(entry, context):
+            return self._turn_away(ident, _forbidden(entry, context))
         try:
             value = entry.validate(_named(entry, params))
         except ValidationError as error:
             return self._refused(ident, _invalid_params(entry, error))
         except RpcError as error:
             return self._refused(ident, error)
+        if entry.prove_cost and self.budgets is not None and value.prove:
+            # Its own cost let it in; what is left now pays for this, or whoever asks waits.
+            wait_s = self.budgets.charge(context.client, entry.prove_cost)
+            if wait_s:
+                return self._turn_away(ident, rate_limited(wait_s))
         if entry.is_async:
-            return _Call(entry, value, ident)
+            return _Call(entry, entry.call, value, ident)
+        if entry.prover is not None and value.prove:
+            return _Call(entry, entry.prover, value, ident)
         started = trio.current_time() if self._observer is not None else 0.0
         try:
             result = entry.call(value, context)
@@ -372,15 +439,17 @@ class Dispatcher:
             return self._failed(entry, ident, error, context, started)
         return self._succeeded(entry, ident, result, context, started)
 
-    async def _finish(self, call: _Call, context: Context) -> bytes | None:
+    async def _finish(self, call: _Call, context: Context) -> Reply | None:
         """Run an async handler within its method's deadline."""
         entry = call.entry
         started = trio.current_time()
         with trio.move_on_after(entry.deadline_s):
             try:
-                result = await entry.call(call.params, context)
+                result = await call.handler(call.params, context)
             except Exception as error:
                 return self._failed(entry, call.ident, error, context, started)
+            if call.ident is not _ABSENT and is_long(result):
+                return await self._succeeded_at_length(call, result, context, started)
             return self._succeeded(entry, call.ident, result, context, started)
         late = RpcError(TIMEOUT, f"{entry.name} took longer than {entry.deadline_s:g} s")
         return self._failed(entry, call.ident, late, context, started)
@@ -397,7 +466,7 @@ class Dispatcher:
             waits=False,
         )
 
-    async def _run_batch(self, items: list[Any], context: Context, hold: Hold) -> bytes | None:
+    async def _run_batch(self, items: list[Any], context: Context, hold: Hold) -> Reply | None:
         """Run a batch in its order; calls that wait for events run beside each other at its end.
 
         Answers stand in the order of their calls. Of all batches one slice runs at a time,
@@ -405,7 +474,7 @@ class Dispatcher:
         """
         batch = _Batch(items, self._limits.response_bytes_max, hold)
         while batch.next_index < len(items):
-            async with self._turn:
+            async with own_turn():
                 started = self._run_slice(batch, context)
             if started is not None:
                 index, call = started
@@ -414,19 +483,20 @@ class Dispatcher:
             async with trio.open_nursery() as nursery:
                 for index, call in batch.waiting:
                     nursery.start_soon(self._fill, batch, index, call, context)
-        answers = [reply for reply in batch.replies if reply is not None]
-        return b"[" + b",".join(answers) + b"]" if answers else None
+        return together(batch.replies)
 
     def _run_slice(self, batch: _Batch, context: Context) -> tuple[int, _Call] | None:
         """Run calls until the slice is used up, or up to one whose handler is async."""
-        size_end = batch.size + BATCH_SLICE_BYTES
+        size_end, cost = batch.size + BATCH_SLICE_BYTES, 0
         index_end = min(batch.next_index + BATCH_SLICE_CALLS, len(batch.items))
-        while batch.next_index < index_end and batch.size < size_end:
+        while batch.next_index < index_end and batch.size < size_end and cost < BATCH_SLICE_COST:
             index, item = batch.next_index, batch.items[batch.next_index]
             batch.next_index += 1
             if batch.full:
                 batch.replies[index] = _too_large(item)
                 continue
+            entry = self._entry_of(item)
+            cost += 1 if entry is None else entry.cost
             reply = self._begin(item, context, suggest=batch.suggest)
             if isinstance(reply, _Call):
                 if not reply.entry.waits:
@@ -450,9 +520,22 @@ class Dispatcher:
             reply: bytes | None = None
         else:
             try:
-                reply = encode_result(ident, result)
+                reply = encode_result(ident, result, self._limits.response_bytes_max)
             except Exception as error:  # a result that is not JSON is our fault, whatever it is
                 return self._failed(entry, ident, error, context, started)
+        if self._observer is not None:
+            self._observer(entry.name, trio.current_time() - started, 0)
+        return reply
+
+    async def _succeeded_at_length(
+        self, call: _Call, result: Any, context: Context, started: float
+    ) -> Reply | None:
+        """As `_succeeded`, for a result whose encoding takes turns."""
+        entry, ident = call.entry, call.ident
+        try:
+            reply = await encode_at_length(ident, result, self._limits.response_bytes_max)
+        except Exception as error:  # as in `_succeeded`
+            return self._failed(entry, ident, error, context, started)
         if self._observer is not None:
             self._observer(entry.name, trio.current_time() - started, 0)
         return reply
@@ -473,6 +556,11 @@ class Dispatcher:
         return self._refused(ident, answer)
 
     @staticmethod
+    def _turn_away(ident: Any, error: RpcError) -> bytes | None:
+        """As `_refused`, for who may not call, or not now; HTTP has words for these too."""
+        return None if ident is _ABSENT else TurnedAway(encode_error(ident, error), error)
+
+    @staticmethod
     def _refused(ident: Any, error: RpcError) -> bytes | None:
         """The error answer to a request; nothing for a notification (§4.1)."""
         return None if ident is _ABSENT else encode_error(ident, error)
@@ -485,35 +573,6 @@ class Dispatcher:
         return RpcError(METHOD_NOT_FOUND, f"there is no method {shown}", hint=hint, facts=facts)
 
 
-def encode_result(ident: Any, result: Any) -> bytes:
-    """A success answer. Raises when `result` is not a JSON value."""
-    if type(result) is RawJson:
-        return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (to_json(ident), result.data)
-    return to_json({"jsonrpc": "2.0", "id": ident, "result": result}, inf_nan_mode="null")
-
-
-def encode_error(ident: Any, error: RpcError) -> bytes:
-    """An error answer; `ident` is None when it could not be read (§5)."""
-    try:
-        return to_json({"jsonrpc": "2.0", "id": ident, "error": error.as_object()})
-    except Exception:
-        # Facts that are not JSON must not cost the caller its answer.
-        bare = RpcError(error.code, error.message)
-        return to_json({"jsonrpc": "2.0", "id": ident, "error": bare.as_object()})
-
-
-def encode_json(value: Any) -> bytes:
-    """Compact JSON of a value. Raises ValueError when it is not one."""
-    return to_json(value, inf_nan_mode="null")
-
-
-def rate_limited(wait_s: float) -> RpcError:
-    """The error that tells a client when its budget allows the next call."""
-    wait_ms = math.ceil(wait_s * 1000)
-    reason = f"the budget of this client is spent for {wait_ms} ms"
-    return RpcError(RATE_LIMITED, reason, facts={"retryAfterMs": wait_ms})
-
-
 def _by_name(methods: Iterable[Method]) -> dict[str, Method]:
     table: dict[str, Method] = {}
     for method in methods:
@@ -522,32 +581,16 @@ def _by_name(methods: Iterable[Method]) -> dict[str, Method]:
         if method.name.startswith("rpc.") or not method.name:
             # §4.1 keeps that prefix for extensions of the protocol.
             raise ValueError(f"{method.name!r} cannot be a method name")
-        if method.cost < 0 or method.deadline_ms <= 0:
+        if min(method.cost, method.prove_cost) < 0 or method.deadline_ms <= 0:
             raise ValueError(f"{method.name}: cost and deadline must be positive")
+        if inspect.iscoroutinefunction(method.prover) is not (method.prover is not None):
+            raise ValueError(f"{method.name}: a prover is async")
         table[method.name] = method
     return table
 
 
-def _id_is_good(ident: Any) -> bool:
-    """A string, a number or null (§4.1), of bearable size."""
-    kind = type(ident)
-    if kind is int:
-        return bool(ident.bit_length() <= 8 * ID_BYTES_MAX)
-    if kind is str:
-        return len(ident) <= ID_BYTES_MAX
-    return ident is None or (kind is float and math.isfinite(ident))
-
-
 def _or_null(ident: Any) -> Any:
     return None if ident is _ABSENT else ident
-
-
-def _what_is_wrong(message: dict[str, Any]) -> str:
-    if message.get("jsonrpc") != "2.0":
-        return 'jsonrpc must be "2.0"'
-    if type(message.get("method")) is not str:
-        return "method must be a string"
-    return "params must be an object or an array"
 
 
 def _named(entry: _Entry, params: Any) -> dict[str, Any]:
@@ -576,10 +619,33 @@ def _signature(entry: _Entry) -> str:
     return f"{entry.name} takes: {', '.join(entry.fields) or 'no parameters'}"
 
 
+def _may(entry: _Entry, context: Context) -> bool:
+    """Whether this caller may call; see `Method.role`.
+
+    A token narrows nothing that is open to anyone, but one that died says so at once.
+    """
+    grant = context.grant
+    if grant is not None and not grant.alive():
+        return False
+    return (not entry.role and not context.closed) or context.allows(entry.name)
+
+
 def _forbidden(entry: _Entry, context: Context) -> RpcError:
-    if not context.authenticated:
+    """Say what is missing: a token (-32006), or one that reaches this method (-32007)."""
+    if context.grant is None:
         return RpcError(UNAUTHENTICATED, f"{entry.name} needs a token")
-    return RpcError(FORBIDDEN, f"{entry.name} needs the role {entry.role}")
+    if not context.authenticated:
+        reason = f"the token {context.grant.ident} has expired or was revoked"
+        return RpcError(UNAUTHENTICATED, reason, hint="get a new token, and reconnect with it")
+    facts = {"method": entry.name, "scopes": context.grant.scopes.text}
+    if entry.role:
+        facts["role"] = entry.role
+    return RpcError(
+        FORBIDDEN,
+        f"the token {context.grant.ident} does not reach {entry.name}",
+        hint=f"use a token with the scope {entry.name}",
+        facts=facts,
+    )
 
 
 def _invalid_params(entry: _Entry, error: ValidationError) -> RpcError:
@@ -607,4 +673,4 @@ def _too_large(item: Any) -> bytes | None:
     if ident is _ABSENT:
         return None
     error = RpcError(LIMIT_EXCEEDED, "the answers of this batch are too large", hint="split it")
-    return encode_error(ident if _id_is_good(ident) else None, error)
+    return encode_error(ident if id_is_good(ident) else None, error)

@@ -98,6 +98,10 @@ class Limits:
     local_events_queued_max: int = 256
     """Of one subscription to a local topic; beyond it the oldest go and the client is told."""
 
+    sub_heartbeat_ms: int = 5_000
+    """A subscription that was silent for so long sends a heartbeat: two of them pass before the
+    12 s after which a page calls itself stale."""
+
     replay_events_max: int = 256
     """Events read from a topic's log in one go."""
 

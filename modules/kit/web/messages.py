@@ -6,7 +6,7 @@ import ipaddress
 from collections.abc import Callable
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -18,17 +18,22 @@ from clawpurse.modules.kit.web.errors import (
     TIMEOUT,
     RpcError,
 )
+from clawpurse.modules.kit.web.grants import Certificate
 from clawpurse.modules.kit.web.head import Head
+from clawpurse.modules.kit.web.pieces import PIECE_BYTES, Reply
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
 
 
 class Peer(NamedTuple):
-    """Who is at the other end: `address` for logs, `client` as the key of budgets."""
+    """Who is at the other end: `address` for logs, `client` as the key of budgets, and the
+    `certificate` that TLS verified, if it showed one.
+    """
 
     address: str
     client: str
+    certificate: Certificate | None = None
 
 
 def peer_of(socket_address: object) -> Peer:
@@ -89,14 +94,14 @@ class Request:
 
 
 class Response:
-    """One response with its whole body. `headers` are further fields, names as sent."""
+    """A response with its body, whole or in pieces. `headers` are further fields, names as sent."""
 
     __slots__ = ("body", "close", "content_type", "headers", "status")
 
     def __init__(
         self,
         status: int = 200,
-        body: bytes = b"",
+        body: Reply = b"",
         content_type: str = JSON,
         headers: tuple[tuple[str, str], ...] = (),
         *,
@@ -113,6 +118,9 @@ def text_response(status: int, text: str, headers: tuple[tuple[str, str], ...] =
     """A plain sentence as response, with a newline for people who use curl."""
     return Response(status, text.encode() + b"\n", TEXT, headers)
 
+
+BUSY_RETRY_AFTER_S = "1"
+"""What a server that is busy with others asks for: large requests are answered within a second."""
 
 _CODES = MappingProxyType(
     {
@@ -131,8 +139,14 @@ def refusal_response(
     status: int, problem: str, headers: tuple[tuple[str, str], ...] = ()
 ) -> Response:
     """A refusal at the level of HTTP, with a JSON-RPC error as body: one shape for clients."""
-    hint = "" if status != 503 else "try again shortly"
-    error = RpcError(_CODES.get(status, INVALID_REQUEST), problem, hint=hint or None)
+    code = _CODES.get(status, INVALID_REQUEST)
+    facts: dict[str, Any] = {}
+    if code == RATE_LIMITED:
+        # Whoever is told to wait is told for how long, in the field and in the body.
+        wait_s = dict(headers).setdefault("Retry-After", BUSY_RETRY_AFTER_S)
+        headers = (*(one for one in headers if one[0] != "Retry-After"), ("Retry-After", wait_s))
+        facts = {"retryAfterMs": int(wait_s) * 1000}
+    error = RpcError(code, problem, facts=facts)
     body = to_json({"jsonrpc": "2.0", "id": None, "error": error.as_object()})
     return Response(status, body, JSON, headers)
 
@@ -146,13 +160,24 @@ _NO_BODY = frozenset((204, 304))
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+def has_long_body(response: Response, head: Head | None) -> bool:
+    """Return whether a response has so much to say that its body is sent on its own."""
+    return (
+        len(response.body) > PIECE_BYTES
+        and response.status not in _NO_BODY
+        and (head is None or head.method != "HEAD")
+    )
+
+
 def render(response: Response, head: Head | None, *, keep_alive: bool, date: bytes = b"") -> bytes:
     """The bytes of a response to the request of `head` (None when that could not be read).
 
+    Without its body where that is long (`has_long_body`): nobody copies it for this.
     `date` is a whole Date field line, or empty. Header values are checked: a line end in one
     would split the response in two.
     """
-    body = response.body
+    body = b"" if has_long_body(response, head) else bytes(response.body)
+    size = len(response.body)
     if (
         response.status == 200
         and not response.headers
@@ -162,11 +187,11 @@ def render(response: Response, head: Head | None, *, keep_alive: bool, date: byt
         and head.version == "1.1"
         and head.method == "POST"
     ):
-        return b"%b%d\r\n%b\r\n%b" % (_JSON_START, len(body), date, body)
+        return b"%b%d\r\n%b\r\n%b" % (_JSON_START, size, date, body)
     lines = [_STATUS_LINES[response.status]]
     if response.status >= 200 and response.status not in _NO_BODY:
         lines.append(f"Content-Type: {response.content_type}\r\n".encode("latin-1"))
-        lines.append(b"Content-Length: %d\r\nX-Content-Type-Options: nosniff\r\n" % len(body))
+        lines.append(b"Content-Length: %d\r\nX-Content-Type-Options: nosniff\r\n" % size)
     for name, value in response.headers:
         line = f"{name}: {value}".encode("latin-1")
         if b"\r" in line or b"\n" in line or b"\0" in line:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from functools import partial
+from typing import Any
 
 import trio
 
@@ -18,6 +19,7 @@ from clawpurse.modules.kit.web.http import Application, HttpConnection
 from clawpurse.modules.kit.web.limits import Limits, seconds
 from clawpurse.modules.kit.web.memory import Memory
 from clawpurse.modules.kit.web.messages import Peer, peer_of, refusal_response, render
+from clawpurse.modules.kit.web.tls import client_certificate
 
 LISTEN_BACKLOG = 512
 """Connections that the kernel holds while the loop is busy; a burst of reconnecting clients."""
@@ -79,6 +81,11 @@ class WebServer:
         """Stop accepting; let requests under way finish; then `run` returns."""
         self._stop_asked.set()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop_asked.is_set()
+
     async def run(
         self,
         listeners: Sequence[trio.abc.Listener[trio.abc.Stream]],
@@ -129,24 +136,11 @@ class WebServer:
             counts.connections_open += 1
             counts.connections_accepted += 1
             counts.by_client[peer.client] = here + 1
-            connection = HttpConnection(
-                stream,
-                peer,
-                self._application,
-                self._limits,
-                memory=self.memory,
-                refused=self._note_refusal,
-                date=self._date,
-            )
-            self._connections.add(connection)
-            if self._stop_asked.is_set():
-                connection.stop()
             try:
-                await connection.serve()
+                await self._serve_counted(stream, peer)
             except Exception as error:
                 self._log.incident(error, "a connection", peer.address)
             finally:
-                self._connections.discard(connection)
                 counts.connections_open -= 1
                 counts.by_client[peer.client] -= 1
                 if not counts.by_client[peer.client]:
@@ -154,9 +148,47 @@ class WebServer:
         finally:
             await trio.aclose_forcefully(stream)
 
+    async def _serve_counted(self, stream: trio.abc.Stream, peer: Peer) -> None:
+        if isinstance(stream, trio.SSLStream):
+            if not await self._shake_hands(stream, peer):
+                return
+            peer = peer._replace(certificate=client_certificate(stream))
+        connection = HttpConnection(
+            stream,
+            peer,
+            self._application,
+            self._limits,
+            memory=self.memory,
+            refused=self._note_refusal,
+            date=self._date,
+        )
+        self._connections.add(connection)
+        if self._stop_asked.is_set():
+            connection.stop()
+        try:
+            await connection.serve()
+        finally:
+            self._connections.discard(connection)
+
+    async def _shake_hands(self, stream: trio.SSLStream[Any], peer: Peer) -> bool:
+        """Do the TLS handshake here, within the time that a first byte has."""
+        with trio.move_on_after(seconds(self._limits.head_timeout_ms)):
+            try:
+                await stream.do_handshake()
+                return True
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                # OpenSSL's own words are under the cause: a wrong CA, an old version, no TLS.
+                self._log.refuse(peer.address, peer.client, "tls", str(error.__cause__ or ""))
+                return False
+        self._log.refuse(peer.address, peer.client, "timeout-tls")
+        return False
+
     async def _turn_away(self, stream: trio.abc.Stream, peer: Peer) -> None:
         """Answer 503 to one connection too many, without reading from it."""
         self._log.refuse(peer.address, peer.client, "too-many-connections")
+        if isinstance(stream, trio.SSLStream):
+            # A handshake costs more than the answer is worth.
+            return
         response = refusal_response(503, "too many connections", (("Retry-After", "5"),))
         with trio.move_on_after(seconds(self._limits.linger_timeout_ms)):
             try:

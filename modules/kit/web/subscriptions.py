@@ -11,6 +11,9 @@ client is too slow the oldest events go and the client is told how many: `sub_la
 
 Pushes are notifications: `sub_event {id, cursor, final, data}`, `sub_lagged {id, cursor,
 lost}` and, when the host can no longer serve the subscription, `sub_ended {id, cursor, error}`.
+A subscription that has nothing to say sends `sub_heartbeat {id, cursor, …}`, so that silence is
+told from death; of a topic with a log its cursor is how far the log was searched, with every
+match sent. One that begins "now" sends it at once: then its client can resume from the start.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import trio
 from pydantic import BaseModel, Field, ValidationError
@@ -34,11 +37,16 @@ from clawpurse.modules.kit.web.errors import (
     RpcError,
     as_rpc_error,
 )
-from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params, encode_json
+from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams, Params
+from clawpurse.modules.kit.web.replies import encode_json
 from clawpurse.modules.kit.web.websocket import WebSocketSession
 
 CURSOR_LENGTH_MAX = 128
 """Cursors are short opaque strings, such as `1204:3`."""
+
+NOW = "now"
+BEGINNING = "beginning"
+"""Words in the place of a cursor: only what is new, and all that is kept."""
 
 
 class Event(NamedTuple):
@@ -55,11 +63,18 @@ class Batch(NamedTuple):
     reached: str
 
 
+@runtime_checkable
 class LogSource(Protocol):
     """A topic's log, supplied by the host."""
 
     def head(self) -> str:
         """The cursor after the newest event: a subscription from here sees only new ones."""
+
+    def beginning(self) -> str:
+        """The cursor before the oldest event that is kept."""
+
+    def status(self) -> Mapping[str, Any]:
+        """What heartbeats tell of the log beside a cursor, such as how far it has come."""
 
     async def read(self, after: str, matching: Any, limit: int) -> Batch:
         """Up to `limit` events strictly after a cursor that match the filter (a model instance).
@@ -94,6 +109,11 @@ class Feed:
     def __init__(self, matches: Callable[[Any, Any], bool] = lambda _filter, _value: True) -> None:
         self._matches = matches
         self._listeners: dict[_Listener, None] = {}
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody is subscribed: what nobody hears need not be worked out."""
+        return bool(self._listeners)
 
     def publish(self, value: Any) -> None:
         """Push a JSON value to every subscription whose filter matches. Never blocks."""
@@ -151,7 +171,8 @@ class SubscribeParams(Params):
     filter: dict[str, Any] | None = Field(None, description="What of the topic; see the topic")
     from_cursor: str | None = Field(
         None,
-        description="Events after this cursor; without it only new ones",
+        description="Events after this cursor, or `beginning`: from the oldest kept; without it, "
+        "or with `now`, only new ones",
         max_length=CURSOR_LENGTH_MAX,
     )
 
@@ -172,34 +193,51 @@ class _Subscription:
         self._session = session
         self._scope = trio.CancelScope()
         self._quoted = encode_json(ident)
+        # Everything that matches up to here was sent; None for a topic without a log.
+        self._reached: str | None = None
+        self._spoke = False
 
     def cancel(self) -> None:
         self._scope.cancel()
 
-    async def run_log(self, source: LogSource, start: str, first: Batch) -> None:
+    def beat(self) -> None:
+        """Send a heartbeat, unless something was sent since the last one, or is stuck."""
+        if self._spoke:
+            self._spoke = False
+        elif self._session.has_room():
+            self._heartbeat()
+
+    def _heartbeat(self) -> None:
+        source = self._topic.source
+        facts = {} if isinstance(source, Feed) else source.status()
+        self._notify("sub_heartbeat", {"id": self.ident, "cursor": self._reached, **facts})
+
+    async def run_log(self, source: LogSource, start: str, first: Batch, *, greet: bool) -> None:
         """Pump from a log until cancelled, lagging, or the log gives up.
 
-        `first` is what the log held after the cursor `start`.
+        `first` is what the log held after the cursor `start`; `greet` tells the client of it.
         """
         batch = first
-        sent = start
+        self._reached = start
         with self._scope:
             try:
+                if greet:
+                    self._heartbeat()
                 while True:
                     for event in batch.events:
                         if not await self._session.room(self._session.limits.ws_stall_ms):
-                            self._lagging(sent)
+                            self._lagging()
                             return
                         self._send_event(encode_json(event.cursor), b"true", event.data)
-                        sent = event.cursor
-                    sent = batch.reached
-                    if not batch.events:
-                        await source.wait_beyond(batch.reached)
+                        self._reached = event.cursor
+                    self._reached = batch.reached
+                    # Returns at once while there is more; saves reading the log for nothing.
+                    await source.wait_beyond(batch.reached)
                     batch = await source.read(
                         batch.reached, self._matching, self._session.limits.replay_events_max
                     )
             except Exception as error:
-                self._ended(error, sent)
+                self._ended(error)
         self._session.subscriptions.pop(self.ident, None)
 
     async def run_feed(self, feed: Feed) -> None:
@@ -221,23 +259,24 @@ class _Subscription:
             self._session.subscriptions.pop(self.ident, None)
 
     def _send_event(self, cursor: bytes, final: bytes, data: bytes) -> None:
+        self._spoke = True
         self._session.send_json(
             b'{"jsonrpc":"2.0","method":"sub_event","params":{"id":%b,"cursor":%b,"final":%b,'
             b'"data":%b}}' % (self._quoted, cursor, final, data)
         )
 
-    def _lagging(self, sent: str) -> None:
+    def _lagging(self) -> None:
         self._session.slow(self._topic.name)
-        self._notify("sub_lagged", {"id": self.ident, "cursor": sent, "lost": 0})
+        self._notify("sub_lagged", {"id": self.ident, "cursor": self._reached, "lost": 0})
         self._session.subscriptions.pop(self.ident, None)
 
-    def _ended(self, error: Exception, sent: str) -> None:
+    def _ended(self, error: Exception) -> None:
         answer = as_rpc_error(error)
         if answer is None:
             incident = self._session.incident(error, f"topic {self._topic.name}")
             reason = f"this node failed; incident {incident}"
             answer = RpcError(INTERNAL_ERROR, reason, facts={"incident": incident})
-        params = {"id": self.ident, "cursor": sent, "error": answer.as_object()}
+        params = {"id": self.ident, "cursor": self._reached, "error": answer.as_object()}
         self._notify("sub_ended", params)
 
     def _notify(self, method: str, params: dict[str, Any]) -> None:
@@ -267,7 +306,9 @@ class Subscriptions:
                     "Events come as notifications `sub_event {id, cursor, final, data}`. A client "
                     "that is too slow gets `sub_lagged {id, cursor, lost}`: with a cursor the "
                     "subscription is over and goes on with `fromCursor`; without one `lost` "
-                    "events of a local topic are gone. `sub_ended {id, cursor, error}` ends it."
+                    "events of a local topic are gone. `sub_ended {id, cursor, error}` ends it. "
+                    "`sub_heartbeat {id, cursor, height, time}` comes at once without a cursor, "
+                    "and after 5 to 10 s without an event; resume from its cursor."
                 ),
             ),
             Method(
@@ -294,11 +335,8 @@ class Subscriptions:
         if len(session.subscriptions) >= session.limits.subscriptions_max:
             reason = f"a connection has at most {session.limits.subscriptions_max} subscriptions"
             raise RpcError(LIMIT_EXCEEDED, reason, hint="end one, or open another connection")
-        topic = self._topics.get(params.topic)
-        if topic is None:
-            known = ", ".join(self._topics)
-            raise RpcError(NOT_FOUND, f"there is no topic {params.topic}", hint=f"topics: {known}")
-        matching = _filter_of(topic, params.filter)
+        topic = topic_of(self._topics, params.topic)
+        matching = filter_of(topic, params.filter)
         ident = f"s{next(self._idents)}"
         subscription = _Subscription(ident, topic, matching, session)
         source = topic.source
@@ -308,15 +346,14 @@ class Subscriptions:
             session.subscriptions[ident] = subscription
             session.after_answer(lambda: subscription.run_feed(source))
             return ident
-        start = params.from_cursor
-        if start is None:
-            start = source.head()
-            first = Batch((), start)
-        else:
+        is_new = params.from_cursor in (None, NOW)
+        start = cursor_of(source, params.from_cursor)
+        first = Batch((), start)
+        if not is_new:
             # Reading once now turns a bad or pruned cursor into an answer.
             first = await source.read(start, matching, session.limits.replay_events_max)
         session.subscriptions[ident] = subscription
-        session.after_answer(lambda: subscription.run_log(source, start, first))
+        session.after_answer(lambda: subscription.run_log(source, start, first, greet=is_new))
         return ident
 
     def _unsubscribe(self, params: UnsubscribeParams, context: Context) -> bool:
@@ -345,10 +382,26 @@ def _session_of(context: Context) -> WebSocketSession:
     return context.connection
 
 
-def _filter_of(topic: Topic, given: dict[str, Any] | None) -> Any:
+def topic_of(topics: Mapping[str, Topic], name: str) -> Topic:
+    """Return a topic by its name. Raises RpcError (notFound)."""
+    topic = topics.get(name)
+    if topic is None:
+        raise RpcError(NOT_FOUND, f"there is no topic {name}", hint=f"topics: {', '.join(topics)}")
+    return topic
+
+
+def filter_of(topic: Topic, given: Mapping[str, Any] | None) -> Any:
+    """Return a topic's filter from its JSON form. Raises RpcError (invalid parameters)."""
     try:
         return topic.filter.model_validate(given or {})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(str(part)[:64] for part in first["loc"])
-        raise RpcError(INVALID_PARAMS, f"filter.{place}: {first['msg']}") from None
+        place = ".".join(["filter", *(str(part)[:64] for part in first["loc"])])
+        raise RpcError(INVALID_PARAMS, f"{place}: {first['msg']}") from None
+
+
+def cursor_of(source: LogSource, given: str | None) -> str:
+    """Return the cursor that a caller means: given, or in words, or none for `now`."""
+    if given is None or given == NOW:
+        return source.head()
+    return source.beginning() if given == BEGINNING else given

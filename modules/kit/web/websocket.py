@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 import trio
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -19,12 +20,18 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 from wsproto.frame_protocol import CloseReason
 
 from clawpurse.modules.kit.web.errors import LIMIT_EXCEEDED, RpcError
-from clawpurse.modules.kit.web.frames import MessageTooBig, TextAssembler, text_frame
+from clawpurse.modules.kit.web.frames import (
+    MessageTooBig,
+    TextAssembler,
+    text_frame,
+    text_head,
+)
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Pending
 from clawpurse.modules.kit.web.limits import Limits, seconds
 from clawpurse.modules.kit.web.memory import FREE_BYTES, Memory, Share
 from clawpurse.modules.kit.web.messages import Peer
+from clawpurse.modules.kit.web.pieces import Pieces, Reply, sendable
 
 RECEIVE_BYTES = 64 * 1024
 
@@ -33,6 +40,13 @@ SLOW_DOWN_MAX_S = 1.0
 
 MESSAGES_PER_TURN = 32
 """Messages answered before the loop gets a turn: about 1 ms of cheap calls."""
+
+
+class Beating(Protocol):
+    """What a connection knows of its subscriptions."""
+
+    def beat(self) -> None:
+        """Say that the subscription lives, if it said nothing since the last beat."""
 
 
 class WebSocketSession:
@@ -78,8 +92,9 @@ class WebSocketSession:
         self._paused = False
         self._close_sent = False
         self._stop_asked = trio.Event()
+        self._farewell: tuple[int, str] | None = None
         self._scope = trio.CancelScope()
-        self.subscriptions: dict[str, object] = {}
+        self.subscriptions: dict[str, Beating] = {}
         """Live subscriptions of this connection by id; `subscriptions.py` keeps it."""
 
     # For subscriptions.
@@ -94,16 +109,16 @@ class WebSocketSession:
 
     async def room(self, timeout_ms: int | None = None) -> bool:
         """Wait until less than the limit is unsent; False when that took too long."""
-        if self._has_room():
+        if self.has_room():
             return True
         timeout_s = float("inf") if timeout_ms is None else seconds(timeout_ms)
         with trio.move_on_after(timeout_s):
-            while not self._has_room():
+            while not self.has_room():
                 await self._progress.park()
             return True
         return False
 
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
         """Less than the limit is unsent; and little, when the memory of all is spent."""
         return self._outgoing_bytes < (
             FREE_BYTES if self._memory_is_short else self.limits.ws_outgoing_bytes_max
@@ -128,6 +143,12 @@ class WebSocketSession:
     def stop(self) -> None:
         """Close with 1001 (going away), after the calls under way."""
         self._stop_asked.set()
+
+    def end(self, code: int, reason: str) -> None:
+        """Close with a code of RFC 6455 §7.4 now, whatever is under way."""
+        self._farewell = (code, reason)
+        self._stop_asked.set()
+        self._progress.unpark_all()
 
     async def run(self, stream: trio.abc.Stream, beginning: bytes, memory: Memory) -> None:
         """Serve until either side closes or falls silent; does not close the stream."""
@@ -194,7 +215,7 @@ class WebSocketSession:
                 return self._refused(CloseReason.UNSUPPORTED_DATA, "binary-message")
             case Ping():
                 # A peer that pings without reading gets no memory for it.
-                if self._has_room():
+                if self.has_room():
                     self._queue(protocol.send(event.response()))
             case CloseConnection():
                 if protocol.state is ConnectionState.CLOSED:
@@ -262,7 +283,7 @@ class WebSocketSession:
             self._calls_bytes -= len(call) if isinstance(call, str) else 0
             self._progress.unpark_all()
             await self.room()
-            reply: bytes | Pending | None
+            reply: Reply | Pending | None
             if isinstance(call, str):
                 reply = self._dispatcher.answer(call, self._context)
                 # Quick calls give the loop no turn of their own.
@@ -298,54 +319,71 @@ class WebSocketSession:
             self._progress.unpark_all()
         self._deliver(reply, nursery)
 
-    def _deliver(self, reply: bytes | None, nursery: trio.Nursery) -> None:
+    def _deliver(self, reply: Reply | None, nursery: trio.Nursery) -> None:
         """Queue an answer, then start what was to follow it."""
-        if reply is not None:
+        if isinstance(reply, Pieces):
+            if not self._close_sent:
+                self._queue(text_head(len(reply)), *reply)
+        elif reply is not None:
             self.send_json(reply)
         if self._to_start:
             tasks, self._to_start = self._to_start, []
             for task in tasks:
                 nursery.start_soon(task)
 
-    def _queue(self, frame: bytes) -> None:
-        self._outgoing.append(bytes(frame))
-        self._outgoing_bytes += len(frame)
+    def _queue(self, *frame: bytes) -> None:
+        """Queue a frame, whole or in pieces; nothing comes between these."""
+        for piece in frame:
+            self._outgoing.append(bytes(piece))
+            self._outgoing_bytes += len(piece)
         if self._outgoing_bytes > FREE_BYTES:
-            # When this fails, `_has_room` says so to whoever would send more.
+            # When this fails, `has_room` says so to whoever would send more.
             self._memory_is_short = not self._outgoing_share.resize(self._outgoing_bytes)
         self._has_outgoing.set()
 
     async def _write(self, stream: trio.abc.Stream) -> None:
-        """Send what is queued, as much as there is in one go. `_beat` keeps its deadline: a
+        """Send what is queued, as much as is quick in one go. `_beat` keeps its deadline: a
         cancel scope for each of a thousand subscribers' events would cost more than the events.
         """
         while True:
             if not self._outgoing:
                 self._has_outgoing = trio.Event()
                 await self._has_outgoing.wait()
-            data = b"".join(self._outgoing)
+            queued = [*self._outgoing]
             self._outgoing.clear()
             self._sending_since = trio.current_time()
             try:
-                await stream.send_all(data)
+                for data in sendable(queued):
+                    await stream.send_all(data)
+                    self._outgoing_bytes -= len(data)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self._scope.cancel()
                 return
             self._sending_since = None
-            self._outgoing_bytes -= len(data)
             self._memory_is_short = not self._outgoing_share.resize(self._outgoing_bytes)
             self._progress.unpark_all()
 
     async def _beat(self) -> None:
-        """Ping a silent peer; end the connection when it stays silent, drips a message, or
-        does not read. Looks every ping interval, so deadlines here are late by up to one.
+        """Let subscriptions beat. Ping a silent peer; end the connection when it stays silent,
+        drips a message, or does not read: looks every ping interval, so deadlines here are late
+        by up to one.
         """
         protocol = self._protocol
         assert protocol is not None
         interval_s = seconds(self.limits.ws_ping_interval_ms)
+        look_s = trio.current_time() + interval_s
+        beat_s = seconds(self.limits.sub_heartbeat_ms)
+        beats_s = trio.current_time() + beat_s
         while True:
-            await trio.sleep(interval_s)
+            await trio.sleep_until(min(look_s, beats_s))
             now = trio.current_time()
+            if now >= beats_s:
+                beats_s = now + beat_s
+                for subscription in tuple(self.subscriptions.values()):
+                    subscription.beat()
+            if now < look_s:
+                continue
+            look_s = now + interval_s
             if self._sending_since is not None and (
                 now - self._sending_since > seconds(self.limits.write_timeout_ms)
             ):
@@ -372,11 +410,12 @@ class WebSocketSession:
         await self._stop_asked.wait()
         protocol = self._protocol
         assert protocol is not None
-        while self._worker_busy or self._calls or self._waiting_calls:
+        while self._farewell is None and (self._worker_busy or self._calls or self._waiting_calls):
             # Bounded by the server's own drain deadline, which cancels us.
             await self._progress.park()
         if protocol.state is ConnectionState.OPEN:
-            self._send_close(protocol, CloseReason.GOING_AWAY, "server stops")
+            code, reason = self._farewell or (CloseReason.GOING_AWAY, "server stops")
+            self._send_close(protocol, code, reason)
         await trio.sleep(seconds(self.limits.ws_close_timeout_ms))
         self._scope.cancel()
 

@@ -1,0 +1,1 @@
+"""What a service declares about its records: fields, lifecycle, clocks, calendars."""

@@ -1,0 +1,1 @@
+"""Records of a service in its database: what may happen to one, and what did."""

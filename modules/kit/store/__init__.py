@@ -1,0 +1,1 @@
+"""Where services keep what they know: SQLite beside the node, or PostgreSQL by URL."""
