@@ -6,7 +6,7 @@ the fee: a key of this home, or an authority's own account; approvers sign besid
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +14,8 @@ import trio
 
 from clawpurse.cli import prompts
 from clawpurse.cli.failures import Pending, Rejected, UsageFault
+from clawpurse.cli.outgoing import accept_refused, finished, payments_in, resume_left
+from clawpurse.cli.output import WARNING
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session
 from clawpurse.cli.standing import Standing, standing_of
@@ -22,7 +24,7 @@ from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code, NotFound, OperatorError, Refused
 from clawpurse.ledger.params import NATIVE_ASSET
 from clawpurse.ledger.transactions import Body, RawAction, Role, Transaction
-from clawpurse.modules.kit.web.errors import RpcError, Unreachable
+from clawpurse.modules.kit.web.errors import RpcError
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.home import NodeHome
 from clawpurse.wallet.amounts import amount_text
@@ -36,12 +38,15 @@ from clawpurse.wallet.builder import (
     sign_body_for,
 )
 from clawpurse.wallet.client import NodeClient
+from clawpurse.wallet.delivery import Payment
 from clawpurse.wallet.describe import action_words, assets_named, words_for
+from clawpurse.wallet.guardrails import GuardrailRefused, Journal, Verdict
+from clawpurse.wallet.intent import Intent
 from clawpurse.wallet.keys import SigningKey
+from clawpurse.wallet.lookups import outflows_of
+from clawpurse.wallet.outbox_rows import Claim
 
 NOTHING: Final = "Nothing was sent."
-# Another wallet of the same account may take a sequence in between; then the next one is asked.
-TRIES_MAX: Final = 3
 
 
 class Terms(NamedTuple):
@@ -81,6 +86,18 @@ class _Sender(NamedTuple):
         return self.standing.account
 
 
+class _Limits(NamedTuple):
+    """What a transaction pays, as the guardrails of the key that sends it judge it.
+
+    `judge` is None where no key of this home sends, or nothing is paid; `told` is what they want
+    a person to read.
+    """
+
+    intents: tuple[Intent, ...] = ()
+    judge: Callable[[Journal], Verdict] | None = None
+    told: tuple[str, ...] = ()
+
+
 def authority_key(home: Path, members: Sequence[bytes]) -> SigningKey:
     """Return the authority key in a node's folder; of two, the one that is a member.
 
@@ -108,13 +125,17 @@ async def perform(
     work = _Acting(session, node, deed)
     sender = await work.sender(terms, own)
     chain = await work.chain()
+    await resume_left(session, payments_in(session, node), chain)
     answer = await node.call("chain_getParameters")
     fee = int(answer["parameters"]["fee_min"])
     body = await work.body(chain, sender, fee)
     await work.simulate(body, sender.standing)
     decimals = (await node.asset(NATIVE_ASSET)).decimals
     shown = {NATIVE_ASSET: decimals, **await work.decimals()}
+    limits = await work.limits(body, sender)
     _show(session, deed, sender, amount_text(fee, decimals, NATIVE_ASSET), shown)
+    for sentence in limits.told:
+        session.out.note(f"  {WARNING} {sentence}")
     _confirm(session, deed, terms, chain.chain_id)
     key = sender.key
     if key is None:
@@ -122,8 +143,7 @@ async def perform(
         passphrase = prompts.passphrase(session.out, terms.passphrase_file, question)
         key = session.keystore.unlock(sender.name, passphrase).signer
     async with waiting(session.out, "waiting for finality"):
-        transaction = await work.submit(chain, sender._replace(key=key), fee)
-        return await work.settled(transaction, chain, terms.timeout_s)
+        return await work.perform(chain, sender._replace(key=key), fee, terms.timeout_s, limits)
 
 
 class _Acting:
@@ -177,11 +197,14 @@ class _Acting:
         """Return the unsigned body with the sender's next sequence."""
         lane = sender.standing.lane
         following = await self._node.next_sequence(sender.account, lane)
+        return self._body_at(chain, sender, fee, Slot(lane, following.sequence))
+
+    def _body_at(self, chain: ChainTerms, sender: _Sender, fee: int, slot: Slot) -> Body:
         return build_body(
             chain,
             self._registry,
             sender.account,
-            Slot(lane, following.sequence),
+            slot,
             list(self._deed.actions),
             valid_until_ms=self._session.now_ms() + VALID_FOR_MS_DEFAULT,
             fee=fee,
@@ -215,63 +238,72 @@ class _Acting:
             code = next((one for one in Code if one.label == outcome.code), Code.POLICY_REJECTED)
             raise Rejected(outcome.reason or f"Refused ({outcome.code}).", NOTHING, code=code)
 
-    async def submit(self, chain: ChainTerms, sender: _Sender, fee: int) -> Transaction:
-        """Sign and submit; the same wish under the next sequence if another took it."""
+    async def limits(self, body: Body, sender: _Sender) -> _Limits:
+        """Hold what it pays against the guardrails of the key. Raises `GuardrailRefused`.
+
+        They bind every way of paying: an escrow, a batch or a channel is money out as well.
+        """
+        if sender.key is not None:
+            return _Limits()  # An authority's own key, which this wallet does not keep.
+        intents = await outflows_of(self._node, body, self._registry)
+        public_key = self._session.keystore.show(sender.name).public_key
+        payments = payments_in(self._session, self._node)
+        verdict = await payments.verdict(public_key, intents, body.genesis_hash)
+        if not verdict.allowed:
+            raise GuardrailRefused(verdict.refusals)
+        told = (*(one.sentence for one in verdict.refusals), *verdict.needs_confirmation)
+        judge = await payments.judging(public_key, intents) if intents else None
+        return _Limits(intents, judge, told)
+
+    async def perform(
+        self, chain: ChainTerms, sender: _Sender, fee: int, timeout_s: int, limits: _Limits
+    ) -> dict[str, Any]:
+        """Sign, submit and wait, by way of the outbox. Raises `Rejected` or `Pending`."""
         assert sender.key is not None
+        standing = sender.standing
         signings = [Signing(Role.SENDER, sender.account, sender.key)]
         signings += [Signing(Role.APPROVER, key.account, key) for key in self._deed.approvers]
-        for attempt in range(1, TRIES_MAX + 1):
-            transaction = sign_body_for(await self.body(chain, sender, fee), signings)
-            try:
-                await self._node.submit(transaction.raw)
-            except RpcError as err:
-                if err.code == Code.SEQUENCE_LOW.rpc_code and attempt < TRIES_MAX:
-                    continue
-                known = next((one for one in Code if one.rpc_code == err.code), None)
-                if known is None:
-                    raise  # Nobody judged it: this node cannot now.
-                reason = err.reason[:1].upper() + err.reason[1:].rstrip(".") + "."
-                raise Rejected(reason, NOTHING, err.hint, code=known) from err
-            except Unreachable as err:
-                if not err.sent:
-                    raise
-            return transaction
-        raise AssertionError("the last try returns or raises")
+        timeout_ms = timeout_s * 1000
+        claim = Claim(
+            chain.genesis_hash,
+            sender.account,
+            sender.key.public_key,
+            self._idempotency_key,
+            fee,
+            limits.intents,
+            lanes=standing.lanes,
+            sponsor=standing.sponsor or b"",
+            what=", ".join(action.name for action in self._deed.actions),
+        )
 
-    async def settled(
-        self, transaction: Transaction, chain: ChainTerms, timeout_s: int
-    ) -> dict[str, Any]:
-        """Wait for finality and return the document. Raises `Rejected` or `Pending`."""
-        tx_id = f"0x{transaction.tx_id.hex()}"
-        pending = Pending(
+        def sign(slot: Slot) -> Transaction:
+            return sign_body_for(self._body_at(chain, sender, fee, slot), signings)
+
+        payments = payments_in(self._session, self._node)
+        with accept_refused():
+            row = await payments.reserve(claim, limits.judge, timeout_ms)
+            payment = await payments.delivery.deliver(row, sign, timeout_ms)
+        return _done(payment, timeout_s)
+
+
+def _done(payment: Payment, timeout_s: int) -> dict[str, Any]:
+    """Return the document of what is final. Raises `Rejected` or `Pending`."""
+    tx_id = f"0x{payment.tx_id.hex()}"
+    if payment.status == "pending":
+        raise Pending(
             f"Pending after {timeout_s} s; may still be final.",
             "Do not repeat it.",
             f"clawpurse tx wait {tx_id}",
         )
-        try:
-            fate = await self._node.wait(transaction.tx_id, timeout_s * 1000)
-        except (Unreachable, KeyboardInterrupt) as err:
-            raise pending from err
-        if fate.status in ("expired", "replaced"):
-            raise Rejected(
-                f"It is {fate.status}; it will never happen.",
-                "",
-                f"clawpurse tx wait {tx_id}",
-                code=Code.EXPIRED,
-            )
-        if fate.status != "final":
-            raise pending
-        document = await self._node.proven_payment(fate.tx_id, chain.genesis_hash, self._registry)
-        receipt = document["receipt"]
-        if receipt["code"] != "ok":
-            code = next((one for one in Code if one.label == receipt["code"]), Code.POLICY_REJECTED)
-            raise Rejected(
-                f"Refused in block {document['height']}: {receipt['reason']}",
-                "Only the fee was paid.",
-                f"clawpurse tx wait {tx_id}",
-                code=code,
-            )
-        return document
+    if payment.status in ("expired", "replaced"):
+        raise Rejected(
+            f"It is {payment.status}; it will never happen.",
+            "",
+            f"clawpurse tx wait {tx_id}",
+            code=Code.EXPIRED,
+        )
+    assert payment.document is not None
+    return dict(finished(payment, timeout_s).document or {})
 
 
 def _show(

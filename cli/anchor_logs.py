@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from clawpurse.cli.acting import NOTHING, Deed, Terms, perform, run_with_node
 from clawpurse.cli.failures import Rejected, UsageFault
-from clawpurse.cli.output import FAILED, OK
+from clawpurse.cli.output import FAILED, OK, counted
 from clawpurse.cli.promising import account_of, id_of, tell, time_of
 from clawpurse.cli.session import Session
 from clawpurse.cli.who import account_named, own_key
@@ -72,7 +72,9 @@ def append(session: Session, log: str, file: Path, terms: Terms) -> None:
     if entries.unfinished and not session.json_mode:
         session.out.note("  The last line has no end yet; it is left out.")
     done = run_with_node(session, work)
-    tell(session, done, f"{len(entries.leaves)} entries of the log {log} are anchored.")
+    count = len(entries.leaves)
+    verb = "is" if count == 1 else "are"
+    tell(session, done, f"{counted(count, 'entry')} of the log {log} {verb} anchored.")
 
 
 def verify(session: Session, log: str, file: Path) -> int:
@@ -138,9 +140,9 @@ def show(session: Session, log: str) -> None:
     for one in known["proposals"]:
         if one["open"]:
             out.line(
-                f"Proposal {one['number']} of {one['proposer']}: go on from {one['size']} entries, "
-                f"until {one['expires']}. Reason: {one['reason']}. {len(one['approvals'])} of "
-                f"{known['breakers']} approved."
+                f"Proposal {one['number']} of {one['proposer']}: go on from "
+                f"{counted(one['size'], 'entry')}, until {one['expires']}. Reason: "
+                f"{one['reason']}. {len(one['approvals'])} of {known['breakers']} approved."
             )
             out.note(f"  clawpurse anchor log approve {log} {one['proposer']} --from OFFICER")
 
@@ -177,12 +179,13 @@ def propose_break(
         assert point.file is not None
         leaves = _read(point.file).leaves
         if len(leaves) < point.size:
-            what = f"{point.file} has {len(leaves)} entries, not {point.size}."
+            what = f"{point.file} has {counted(len(leaves), 'entry')}, not {point.size}."
             raise UsageFault(what, NOTHING, "")
         root = root_of(leaves[: point.size])
     expires_ms = time_of(expires, session.now_ms())
     action = RawAction(BREAK.name, [identity, point.size, root, reason, expires_ms])
-    said = f"it is proposed that {log} goes on from {point.size} entries; officers approve."
+    start = counted(point.size, "entry")
+    said = f"it is proposed that {log} goes on from {start}; officers approve."
     _act(session, action, terms, said)
 
 
@@ -261,7 +264,7 @@ def _rewritten(file: Path, leaves: Sequence[bytes], known: Json) -> str | None:
     """Return how a file differs from what is anchored, None if that is its beginning."""
     size = known["size"]
     if len(leaves) < size:
-        return f"{file} has {len(leaves)} entries, {size} are anchored: some are missing."
+        return f"{file} has {counted(len(leaves), 'entry')}, {size} are anchored: some are missing."
     if f"0x{root_of(leaves[:size]).hex()}" != known["root"]:
         return f"{file} was rewritten: its first {size} entries are not those that are anchored."
     return None
@@ -279,7 +282,7 @@ def _refuse_rewritten(file: Path, leaves: Sequence[bytes], known: Json) -> None:
 
 def _break_text(one: Json) -> str:
     return (
-        f"Broken in block {one['height']}: went on from {one['size']} entries though "
+        f"Broken in block {one['height']}: went on from {counted(one['size'], 'entry')} though "
         f"{one['fromSize']} were anchored. Reason: {one['reason']}."
     )
 

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from clawpurse.cli.acting import NOTHING, Deed, Terms, perform, run_with_node
 from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.promising import (
     LISTED_MAX,
     account_of,
@@ -335,7 +336,7 @@ def show(session: Session, name: str) -> None:
         return
     decimals = answer["decimals"]
     rows = [
-        ("Asset", f"{answer['asset']} ({answer['title']}), {decimals} decimals"),
+        ("Asset", f"{answer['asset']} ({answer['title']}), {counted(decimals, 'decimal')}"),
         ("Issuer", answer["issuer"] or "none: it is from genesis"),
         ("Supply", _amount(answer["supply"], answer)),
         ("Cap", "none" if answer["cap"] is None else _amount(answer["cap"], answer)),

@@ -9,12 +9,12 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 import trio
 
-from clawpurse.cli.accounts import labels_of
+from clawpurse.cli.audit_logs import verify_log
 from clawpurse.cli.failures import Exit, UsageFault
-from clawpurse.cli.output import FAILED, OK, WARNING
+from clawpurse.cli.output import FAILED, OK, WARNING, counted
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
-from clawpurse.cli.who import account_named
+from clawpurse.cli.who import account_named, labels_of
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.crypto import HASH_BYTES
 from clawpurse.ledger.errors import Malformed, OperatorError
@@ -22,6 +22,7 @@ from clawpurse.ledger.genesis import GENESIS_BYTES_MAX, Genesis
 from clawpurse.ledger.params import asset_name
 from clawpurse.modules.kit.web.errors import BadAnswer
 from clawpurse.modules.registry import build_registry
+from clawpurse.wallet.audit_logs import is_log_bundle
 from clawpurse.wallet.bundle_claims import Claims, asset_reader, claims_of
 from clawpurse.wallet.bundle_source import BundleSource, Wanted
 from clawpurse.wallet.bundle_story import Telling
@@ -94,9 +95,9 @@ def export(session: Session, asked: Asked, genesis_file: Path | None, out: Path)
             }
         )
         return
-    word = "transaction" if count == 1 else "transactions"
     session.out.line(
-        f"{session.out.mark(OK)} {count} {word} of {len(story.blocks)} blocks, "
+        f"{session.out.mark(OK)} {counted(count, 'transaction')} of "
+        f"{counted(len(story.blocks), 'block')}, "
         f"{size:,} bytes, checked: {shown(out)}"
     )
     for note in notes:
@@ -129,6 +130,8 @@ def verify(session: Session, bundle: Path, genesis_hash: str) -> int:
     """Check a bundle, tell its story and what it proves; 0 when all of it holds, 4 when not."""
     trusted = _octets(genesis_hash, "--genesis-hash", HASH_BYTES)
     document = _document(bundle)
+    if is_log_bundle(document):
+        return verify_log(session, document, trusted)
     registry = build_registry()
 
     def progress(done: int, count: int) -> None:

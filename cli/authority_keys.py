@@ -13,6 +13,7 @@ import trio
 
 from clawpurse.cli import prompts
 from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.processes import ask, node_config, rpc_url
 from clawpurse.cli.session import Session, shown
 from clawpurse.ledger.address import authority_text
@@ -220,7 +221,7 @@ def _require_out_of_force(session: Session, home: NodeHome, old: str, new: str) 
         )
     if keys[old]["outsideFor"] < SETS_OUTSIDE_MIN:
         raise OperatorError(
-            f"{old} left the authorities {keys[old]['outsideFor']} blocks ago.",
+            f"{old} left the authorities {counted(keys[old]['outsideFor'], 'block')} ago.",
             f"It is kept for {SETS_OUTSIDE_MIN}.",
             "try again some blocks later",
         )

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 from clawpurse.cli.acting import NOTHING, Terms, run_with_node
 from clawpurse.cli.escrows import reason_of
 from clawpurse.cli.failures import Rejected, UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.promising import (
     LISTED_MAX,
     account_of,
@@ -105,8 +106,8 @@ def propose(session: Session, wish: Wish, terms: Terms) -> None:
         data = event_of(document, "payments.batchProposed")
         total = value_text(data, decimals)
         return (
-            f"{total} in {data['legs']} payments are proposed until {time_text(expires_ms)}; "
-            f"{needed} must approve.\n  Batch {data['batchId']}"
+            f"{total} in {counted(data['legs'], 'payment is', 'payments are')} proposed until "
+            f"{time_text(expires_ms)}; {needed} must approve.\n  Batch {data['batchId']}"
         )
 
     act(session, terms, prepare, told)
@@ -234,7 +235,8 @@ def _look(session: Session, answer: Json, decimals: int) -> None:
         amount = amount_text(int(leg["amount"]), decimals, asset)
         session.out.note(f"  {amount:>20} to {leg['recipient']} {reference_text(leg)}".rstrip())
     total = value_text(answer, decimals)
-    session.out.note(f"  {total} in {answer['legCount']} payments. {reference_text(answer)}")
+    payments = counted(answer["legCount"], "payment")
+    session.out.note(f"  {total} in {payments}. {reference_text(answer)}")
 
 
 def approve(session: Session, batch_id: str, until: str | None, terms: Terms) -> None:
@@ -308,7 +310,7 @@ def show(session: Session, batch_id: str) -> None:
         return
     rows = [
         ("Batch", answer["batchId"]),
-        ("Amount", f"{value_text(answer, decimals)} in {answer['legCount']} payments"),
+        ("Amount", f"{value_text(answer, decimals)} in {counted(answer['legCount'], 'payment')}"),
         ("From", answer["payer"]),
         ("Until", answer["expires"]),
         ("Approve", f"{answer['approvals']} of {answer['needed']}"),

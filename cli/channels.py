@@ -16,6 +16,7 @@ from clawpurse.cli import prompts
 from clawpurse.cli.acting import NOTHING, run_with_node
 from clawpurse.cli.acting import Terms as ActTerms
 from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.promising import (
     LISTED_MAX,
     account_of,
@@ -283,7 +284,7 @@ def check(session: Session, path: Path, terms_file: Path | None) -> int:
         session.out.emit(document)
         return 0 if good else 1
     total = amount_text(best.amount, decimals, best.terms.asset)
-    said = f"{len(found)} vouchers, the newest over {total} in all"
+    said = f"{counted(len(found), 'voucher')}, the newest over {total} in all"
     if not good:
         session.out.line(f"{said}, is worth nothing: {reason}.")
         return 1
@@ -373,7 +374,10 @@ def show(session: Session, channel_id: str) -> None:
         ("To", answer["payee"]),
         ("Vouchers by", answer["voucherKey"]),
         ("Until", answer["expires"]),
-        ("Challenge", f"{answer['challengeMs'] // 1000} s and {answer['challengeBlocks']} blocks"),
+        (
+            "Challenge",
+            f"{answer['challengeMs'] // 1000} s and {counted(answer['challengeBlocks'], 'block')}",
+        ),
         ("Ends", end),
         ("Reference", reference_text(answer)),
     ]

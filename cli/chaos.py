@@ -32,7 +32,7 @@ from clawpurse.cli.network import (
     is_network,
     open_network,
 )
-from clawpurse.cli.output import Output
+from clawpurse.cli.output import Output, counted
 from clawpurse.cli.ports import free_base_port
 from clawpurse.cli.processes import ask, node_config
 from clawpurse.cli.session import Session, now_ms, shown
@@ -168,8 +168,9 @@ class _Chaos:
     ) -> None:
         report = self.report
         self.out.line(
-            f"Chaos, seed {report.seed}: {len(faults)} faults in {report.minutes:g} min on "
-            f"{nodes.count} authorities of {report.chain_id} in {shown(self.folder)}"
+            f"Chaos, seed {report.seed}: {counted(len(faults), 'fault')} in "
+            f"{report.minutes:g} min on {counted(nodes.count, 'authority')} of {report.chain_id} "
+            f"in {shown(self.folder)}"
         )
         await nodes.start_all()
         await nodes.require_own()

@@ -16,7 +16,7 @@ from clawpurse.cli.chaos_payments import Promises, recipient
 from clawpurse.cli.chaos_report import Report
 from clawpurse.cli.db import problems_of
 from clawpurse.cli.network import LocalNetwork
-from clawpurse.cli.output import Output
+from clawpurse.cli.output import Output, counted
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import ClawPurseError
 from clawpurse.ledger.genesis import Genesis
@@ -114,7 +114,8 @@ class Checks:
                     self._report.problem(f"{tx_id} took effect twice, the second at {height}")
                 found[tx_id] = height, index
         nodes = len(self._clients)
-        self._held(f"one chain: {self.height} blocks, the same on {nodes} nodes", before)
+        length, where = counted(self.height, "block"), counted(nodes, "node")
+        self._held(f"one chain: {length}, the same on {where}", before)
         return found
 
     async def _promises_kept(self, found: dict[str, tuple[int, int]]) -> None:
@@ -210,7 +211,7 @@ def check_disks(out: Output, homes: Sequence[NodeHome], report: Report) -> None:
         except ClawPurseError as err:
             report.problem(f"{home.root.name} cannot be read: {err}")
     if len(report.problems) == before:
-        report.checks.append(f"the databases of {len(homes)} nodes are as signed")
+        report.checks.append(f"the databases of {counted(len(homes), 'node')} are as signed")
 
 
 def check_logs(homes: Sequence[NodeHome], full_disks: Sequence[int], report: Report) -> None:

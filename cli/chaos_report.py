@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from clawpurse.cli.chaos_plan import Kind
-from clawpurse.cli.output import FAILED, OK, WARNING, Output
+from clawpurse.cli.output import FAILED, OK, WARNING, Output, counted
 from clawpurse.node.explanation import age_text
 
 # Problems that are shown; a broken network has thousands of the same.
@@ -103,8 +103,8 @@ class Report:
                 (
                     "Payments",
                     f"{self.accepted} accepted, {self.final} called final at once, "
-                    f"{self.expired} expired; {self.refused} refused, {self.unreachable} calls "
-                    "without an answer",
+                    f"{self.expired} expired; {self.refused} refused, "
+                    f"{counted(self.unreachable, 'call')} without an answer",
                 ),
                 ("Blocks", str(self.blocks)),
                 ("Longest stall", age_text(self.longest_stall_ms)),
@@ -125,10 +125,10 @@ class Report:
         """Return the result in words."""
         if self.interrupted:
             return "Broken off before the end: nothing is proven."
-        count = sum(self.faults.values())
+        told = counted(sum(self.faults.values()), "fault")
         if self.ok:
-            return f"{count} faults in {self.minutes:g} min, and every promise was kept."
-        return f"{count} faults in {self.minutes:g} min broke something: {self.problems[0]}"
+            return f"{told} in {self.minutes:g} min, and every promise was kept."
+        return f"{told} in {self.minutes:g} min broke something: {self.problems[0]}"
 
 
 def _joined(parts: Sequence[str]) -> str:

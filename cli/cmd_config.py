@@ -52,6 +52,15 @@ def set_(session: Session, name: str, value: str) -> None:
     work.change(session, name, value)
 
 
+@config.command("reload", mends_config=True, examples=("clawpurse config reload --home ./node",))
+@click.pass_obj
+def reload(session: Session) -> None:
+    """Have a running node read its file anew; say what counts now, and what from the next start."""
+    from clawpurse.cli import peers as work
+
+    work.reload(session, session.home.expanduser())
+
+
 @config.command(
     "validate",
     mends_config=True,

@@ -20,6 +20,12 @@ MNEMONIC_FILE = option(
     help="A file for the words, or with them.",
 )
 INDEX = option("--index", type=click.IntRange(0), default=0, help="Which account of the words.")
+LABEL = option("--label", metavar="TEXT", help="What you call the account.")
+NEW_PASSPHRASE_FILE = option(
+    "--new-passphrase-file",
+    type=click.Path(path_type=Path, allow_dash=False),
+    help="A file with the new passphrase in its one line.",
+)
 ACCOUNT = option("--account", help="The account, if its key was changed to this one.")
 YES = option("--yes", is_flag=True, envvar=[], help="Do not ask; needs --i-understand too.")
 UNDERSTAND = option("--i-understand", metavar="NAME", envvar=[], help="The key's name again.")
@@ -36,11 +42,26 @@ keys = Group(
     examples=(
         "clawpurse keys add alice",
         "clawpurse keys add alice --passphrase-file F --mnemonic-file WORDS --json",
+        "clawpurse keys add savings --from-phrase-of alice",
+        "clawpurse keys add treasury --watch claw1…",
     ),
 )
 @click.argument("name")
 @PASSPHRASE_FILE
 @MNEMONIC_FILE
+@option(
+    "--from-phrase-of",
+    "phrase_of",
+    metavar="KEY",
+    help="Another account of that key's words, with its passphrase.",
+)
+@option(
+    "--index",
+    type=click.IntRange(0),
+    help="Which account of these words (default: the next one).",
+)
+@option("--watch", metavar="ACCOUNT", help="Only look at an account; no key is made.")
+@LABEL
 @option(
     "--words", type=click.Choice(["12", "15", "18", "21", "24"]), default="24", help="How many."
 )
@@ -51,13 +72,28 @@ def add(
     name: str,
     passphrase_file: Path | None,
     mnemonic_file: Path | None,
+    phrase_of: str | None,
+    index: int | None,
+    watch: str | None,
+    label: str | None,
     words: str,
     language: str,
 ) -> None:
-    """Make a key and show its words once."""
+    """Make a key and show its words once; or another account of words; or only look at one."""
     from clawpurse.cli import keys as work
 
-    work.add(session, name, passphrase_file, mnemonic_file, int(words), language)
+    if phrase_of is not None and watch is not None:
+        raise click.UsageError("--from-phrase-of and --watch exclude each other")
+    if index is not None and phrase_of is None:
+        raise click.UsageError("--index needs --from-phrase-of")
+    if (phrase_of is not None or watch is not None) and mnemonic_file is not None:
+        raise click.UsageError("--mnemonic-file is for new words, and there are none")
+    if watch is not None:
+        work.watch(session, name, watch, label)
+    elif phrase_of is not None:
+        work.derive(session, name, phrase_of, index, passphrase_file, label)
+    else:
+        work.add(session, name, passphrase_file, mnemonic_file, int(words), language, label)
 
 
 @keys.command("list", examples=("clawpurse keys list", "clawpurse keys list --json"))
@@ -81,16 +117,29 @@ def show(session: Session, name: str) -> None:
 
 @keys.command(
     "import",
-    examples=("clawpurse keys import alice", "clawpurse keys import alice --key-file alice.json"),
+    examples=(
+        "clawpurse keys import alice",
+        "clawpurse keys import alice --key-file alice.key.json",
+        "clawpurse keys import old --key-file ~/.clawpurse/keystore.enc",
+    ),
 )
 @click.argument("name")
 @PASSPHRASE_FILE
 @MNEMONIC_FILE
 @option(
-    "--key-file", type=click.Path(path_type=Path), help="A key file, as `keys export` writes it."
+    "--key-file",
+    type=click.Path(path_type=Path),
+    help="A key file of `keys export`, a ClawPurse 2.0 keystore, or a bare secret: 32 bytes, "
+    "hex, base64, PKCS#8 (- for stdin).",
+)
+@option(
+    "--old-passphrase-file",
+    type=click.Path(path_type=Path, allow_dash=False),
+    help="The passphrase of a ClawPurse 2.0 keystore.",
 )
 @INDEX
 @ACCOUNT
+@LABEL
 @click.pass_obj
 def import_(
     session: Session,
@@ -98,27 +147,89 @@ def import_(
     passphrase_file: Path | None,
     mnemonic_file: Path | None,
     key_file: Path | None,
+    old_passphrase_file: Path | None,
     index: int,
     account: str | None,
+    label: str | None,
 ) -> None:
-    """Save the key of words, or of a key file. Also the way to a new passphrase."""
-    from clawpurse.cli import keys as work
+    """Save the key of words, of a key file, or of what other software wrote."""
+    from clawpurse.cli import key_files as work
 
+    origin = work.Origin(key_file, old_passphrase_file, index, account, label)
     if key_file is not None:
-        work.import_file(session, name, passphrase_file, key_file)
+        work.import_file(session, name, passphrase_file, key_file, origin)
     else:
-        work.import_words(session, name, passphrase_file, mnemonic_file, index, account)
+        work.import_words(session, name, passphrase_file, mnemonic_file, origin)
 
 
-@keys.command("export", examples=("clawpurse keys export alice --out alice.json",))
+@keys.command(
+    "export",
+    examples=(
+        "clawpurse keys export alice --out alice.key.json",
+        "clawpurse keys export alice --secret --out alice.pem",
+    ),
+)
 @click.argument("name")
 @option("--out", type=click.Path(path_type=Path), help="Where to (default NAME.key.json here).")
+@option("--secret", is_flag=True, envvar=[], help="The bare secret, locked by nothing.")
+@option(
+    "--format",
+    "form",
+    type=click.Choice(["pem", "hex", "base64"]),
+    default="pem",
+    help="Of the bare secret.",
+)
+@PASSPHRASE_FILE
+@YES
+@UNDERSTAND
 @click.pass_obj
-def export(session: Session, name: str, out: Path | None) -> None:
+def export(
+    session: Session,
+    name: str,
+    out: Path | None,
+    secret: bool,
+    form: str,
+    passphrase_file: Path | None,
+    yes: bool,
+    i_understand: str | None,
+) -> None:
     """Write the key file, still locked by its passphrase, somewhere else."""
+    from clawpurse.cli import key_files as work
+
+    if secret:
+        work.export_secret(
+            session, name, out, form, passphrase_file, yes=yes, understood=i_understand
+        )
+    else:
+        work.export(session, name, out)
+
+
+@keys.command("passphrase", examples=("clawpurse keys passphrase alice",))
+@click.argument("name")
+@PASSPHRASE_FILE
+@NEW_PASSPHRASE_FILE
+@click.pass_obj
+def passphrase(
+    session: Session, name: str, passphrase_file: Path | None, new_passphrase_file: Path | None
+) -> None:
+    """Give a key another passphrase."""
     from clawpurse.cli import keys as work
 
-    work.export(session, name, out)
+    work.change_passphrase(session, name, passphrase_file, new_passphrase_file)
+
+
+@keys.command(
+    "label",
+    examples=("clawpurse keys label alice 'rent and food'", "clawpurse keys label alice ''"),
+)
+@click.argument("name")
+@click.argument("text")
+@click.pass_obj
+def label(session: Session, name: str, text: str) -> None:
+    """Say what you call an account; an empty text takes the label away."""
+    from clawpurse.cli import keys as work
+
+    work.label(session, name, text)
 
 
 @keys.command("backup", examples=("clawpurse keys backup alice",))
@@ -129,8 +240,8 @@ def export(session: Session, name: str, out: Path | None) -> None:
 def backup(
     session: Session, name: str, passphrase_file: Path | None, mnemonic_file: Path | None
 ) -> None:
-    """Show the words again, to write them down."""
-    from clawpurse.cli import keys as work
+    """Show the words again; they are one's backup when they were restored from what one has."""
+    from clawpurse.cli import key_files as work
 
     work.backup(session, name, passphrase_file, mnemonic_file)
 

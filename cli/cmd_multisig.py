@@ -174,3 +174,7 @@ def show(session: Session, which: str) -> None:
     from clawpurse.cli import multisig as work
 
     work.show(session, which)
+
+
+# What people type who have a proposal before them.
+multisig.add_command(show, "inspect")

@@ -17,8 +17,8 @@ from clawpurse.cli.session import Session
 )
 @click.argument("method")
 @click.argument("parameters", nargs=-1, metavar="[K=V]…")
-@option("--token-file", type=click.Path(path_type=Path), help="For admin_*: NODE/admin.token.")
 @node_options
+@option("--token-file", type=click.Path(path_type=Path), help="For admin_*: NODE/admin.token.")
 @click.pass_obj
 def rpc(
     session: Session, method: str, parameters: tuple[str, ...], token_file: Path | None

@@ -28,6 +28,7 @@ session_group = Group(
     examples=(
         "clawpurse session create agent --cap CLAW 10 50 --from alice",
         "clawpurse session create agent --cap EUR 5 20 --to bob --memo 'order ' --from alice",
+        "clawpurse session create agent --from-guardrails alice --from alice",
     ),
 )
 @click.argument("key")
@@ -38,6 +39,11 @@ session_group = Group(
     multiple=True,
     metavar="ASSET AT-ONCE A-DAY",
     help="How much it may take, fees included; without one, nothing of an asset.",
+)
+@option(
+    "--from-guardrails",
+    metavar="NAME",
+    help="Take caps, allowlist and memo rule from the guardrails of this key.",
 )
 @option("--expires", default="30d", show_default=True, metavar="TIME", help="12h, 30d, 2027-01-….")
 @option("--allow", "actions", multiple=True, metavar="ACTION", help="Default: assets.transfer.")

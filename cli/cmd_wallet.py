@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
+from clawpurse.cli.cmd_guardrails import allowlist, guardrails
 from clawpurse.cli.cmd_keys import PASSPHRASE_FILE
+from clawpurse.cli.cmd_looking import balance, contacts, history, receive, statement
+from clawpurse.cli.cmd_receipts import receipts
+from clawpurse.cli.cmd_service import request, serve, token
 from clawpurse.cli.framework import Command, Group, node_options, option
 from clawpurse.cli.session import Session
 
@@ -24,10 +29,11 @@ wallet = Group(
         "clawpurse wallet send bob 12.5 --asset CLAW --from alice",
         "clawpurse wallet send bob 12.5 --from alice --passphrase-file F --yes --json",
         "clawpurse wallet send bob 12.5 --from agent --for alice",
+        "clawpurse wallet send --resume",
     ),
 )
-@click.argument("to")
-@click.argument("amount")
+@click.argument("to", required=False)
+@click.argument("amount", required=False)
 @option("--asset", default="CLAW", show_default=True, help="What to pay with.")
 @option("--from", "from_", metavar="NAME", help="The key that pays (default: your only one).")
 @option("--memo", default="", help="A note that everybody can read, for ever.")
@@ -42,138 +48,69 @@ wallet = Group(
 @PASSPHRASE_FILE
 @option("--yes", is_flag=True, envvar=[], help="Do not ask.")
 @option("--allow-new-recipient", is_flag=True, envvar=[], help="Who never received anything yet.")
-@option("--override", is_flag=True, envvar=[], help="Pay an unusual fee.")
+@option("--override", is_flag=True, envvar=[], help="An unusual fee, or beyond a guardrail.")
+@option("--code-file", type=click.Path(path_type=Path), help="With --override: a code.")
+@option("--approval", type=click.Path(path_type=Path), help="With --override: a co-signer's file.")
+@option("--words-file", type=click.Path(path_type=Path), help="With --override: the key's words.")
+@option("--request", type=click.Path(path_type=Path), help="Write what a co-signer is asked; end.")
+@option("--resume", is_flag=True, help="Finish what a killed command left.")
+@option("--replace", metavar="TXID", help="Offer that payment again, at --fee.")
 @node_options
 @click.pass_obj
-def send(
-    session: Session,
-    to: str,
-    amount: str,
-    asset: str,
-    from_: str | None,
-    memo: str,
-    fee: str | None,
-    owner: str | None,
-    payer: str | None,
-    lane: int | None,
-    idempotency_key: str | None,
-    timeout: int,
-    passphrase_file: Path | None,
-    yes: bool,
-    allow_new_recipient: bool,
-    override: bool,
-) -> int:
+def send(session: Session, /, to: str | None, amount: str | None, **options: Any) -> int:
     """Pay AMOUNT to TO, wait until it is final, and keep the receipt with its proof."""
-    from clawpurse.cli import sending as work
+    from clawpurse.cli import outgoing, sending
+    from clawpurse.cli.factors import Given
+    from clawpurse.wallet.uri import is_payment_uri
 
-    return work.send(
-        session,
-        work.Wish(to, amount, asset, from_, memo, fee, lane, idempotency_key, owner, payer),
-        timeout_s=timeout,
-        passphrase_file=passphrase_file,
-        yes=yes,
-        allow_new=allow_new_recipient,
-        override=override,
+    given = Given(*(options[name] for name in Given._fields))
+    timeout_s = options["timeout"]
+    if options["resume"]:
+        return outgoing.resume(session, timeout_s)
+    if options["replace"] is not None:
+        return outgoing.replace(
+            session, options["replace"], options["fee"], given, timeout_s=timeout_s, cancels=False
+        )
+    if to is not None and is_payment_uri(to):
+        from clawpurse.cli import receiving
+
+        source = click.get_current_context().get_parameter_source("asset")
+        typed = None if source is click.core.ParameterSource.DEFAULT else options["asset"]
+        to, amount, options["asset"], options["memo"] = receiving.asked_by(
+            session, to, amount, typed, options["memo"]
+        )
+    if to is None or amount is None:
+        raise click.UsageError("Say to whom, and how much: TO AMOUNT.")
+    wish = sending.Wish(
+        to,
+        amount,
+        options["asset"],
+        options["from_"],
+        options["memo"],
+        options["fee"],
+        options["lane"],
+        options["idempotency_key"],
+        options["owner"],
+        options["payer"],
     )
+    leave = sending.Leave(
+        options["yes"], options["allow_new_recipient"], options["override"], given
+    )
+    return sending.send(session, wish, leave, timeout_s=timeout_s)
 
 
-@click.command(
-    "balance", cls=Command, examples=("clawpurse wallet balance", "clawpurse wallet balance alice")
-)
-@click.argument("account", required=False)
-@node_options
-@click.pass_obj
-def balance(session: Session, account: str | None) -> None:
-    """Show what an account has."""
-    from clawpurse.cli import accounts as work
-
-    work.balance(session, account)
-
-
-@click.command(
-    "history",
-    cls=Command,
-    examples=("clawpurse wallet history alice", "clawpurse wallet history alice --limit 10 --json"),
-)
-@click.argument("account", required=False)
-@option("--limit", type=click.IntRange(1, 500), default=50, help="At most so many.")
-@option("--cursor", help="Go on after a page (its nextCursor).")
-@node_options
-@click.pass_obj
-def history(session: Session, account: str | None, limit: int, cursor: str | None) -> None:
-    """List an account's final transactions, the newest first."""
-    from clawpurse.cli import accounts as work
-
-    work.history(session, account, limit, cursor)
-
-
-@click.command(
-    "receive", cls=Command, examples=("clawpurse wallet receive alice", "clawpurse receive alice")
-)
-@click.argument("name", required=False)
-@click.pass_obj
-def receive(session: Session, name: str | None) -> None:
-    """Show your address, at a terminal also as a QR code."""
-    from clawpurse.cli import accounts as work
-
-    work.receive(session, name)
-
-
-@click.command("address", cls=Command, examples=("clawpurse address alice", "clawpurse address"))
-@click.argument("name", required=False)
-@click.pass_obj
-def address(session: Session, name: str | None) -> None:
-    """Print the address of a key or contact, nothing else."""
-    from clawpurse.cli import accounts as work
-
-    work.address(session, name)
-
-
-@click.pass_context
-def _list_by_default(ctx: click.Context) -> None:
-    if ctx.invoked_subcommand is None:
-        ctx.invoke(list_contacts)
-
-
-contacts = Group(
-    "contacts",
-    callback=_list_by_default,
-    invoke_without_command=True,
-    help="Names for other people's accounts.",
-    examples=("clawpurse wallet contacts", "clawpurse wallet contacts add bob claw1…"),
-)
-
-
-@contacts.command("list", examples=("clawpurse wallet contacts list",))
-@click.pass_obj
-def list_contacts(session: Session) -> None:
-    """List all contacts."""
-    from clawpurse.cli import accounts as work
-
-    work.list_contacts(session)
-
-
-@contacts.command("add", examples=("clawpurse wallet contacts add bob claw1…",))
-@click.argument("name")
-@click.argument("account")
-@option("--note", default="", help="What you want to remember.")
-@click.pass_obj
-def add_contact(session: Session, name: str, account: str, note: str) -> None:
-    """Give an account a name."""
-    from clawpurse.cli import accounts as work
-
-    work.add_contact(session, name, account, note)
-
-
-@contacts.command("remove", examples=("clawpurse wallet contacts remove bob",))
-@click.argument("name")
-@click.pass_obj
-def remove_contact(session: Session, name: str) -> None:
-    """Forget a contact."""
-    from clawpurse.cli import accounts as work
-
-    work.remove_contact(session, name)
-
-
-for _command in (send, balance, history, receive, contacts):
+for _command in (
+    send,
+    balance,
+    history,
+    statement,
+    receive,
+    contacts,
+    receipts,
+    guardrails,
+    allowlist,
+    serve,
+    token,
+    request,
+):
     wallet.add_command(_command)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.session import CONFIGURABLE, Session, shown
 from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.node import config as node_config
@@ -113,12 +114,14 @@ def validate(session: Session) -> None:
     file, found = settings_of(session)
     root = _root(session)
     if is_node_folder(root):
-        node_config.load_config(root, session.environment).require_safe_listeners()
+        config = node_config.load_config(root, session.environment)
+        config.require_whole()
+        config.require_safe_listeners()
     if session.json_mode:
         session.out.emit({"valid": True, "file": str(file.absolute())})
         return
     used = sum(one.source == "file" for one in found)
-    session.out.tick(f"{shown(file)}, {used} settings")
+    session.out.tick(f"{shown(file)}, {counted(used, 'setting')}")
 
 
 def change(session: Session, name: str, value: str) -> None:
@@ -134,7 +137,7 @@ def change(session: Session, name: str, value: str) -> None:
         return
     session.out.tick(f"{name} = {value}")
     if is_node_folder(root) and NodeHome(root).lock_holder() is not None:
-        session.out.note(f"It counts from the next start: clawpurse stop --home {shown(root)}")
+        session.out.note(f"Next: clawpurse config reload --home {shown(root)}")
 
 
 def _change_node(session: Session, root: Path, name: str, value: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import trio
 
-from clawpurse.cli.output import OK, WARNING, Output
+from clawpurse.cli.output import OK, WARNING, Output, counted
 from clawpurse.cli.session import Session
 from clawpurse.node.explanation import age_text
 
@@ -87,7 +87,7 @@ def _facts(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     signing, skew = found["signing"], found["skewMs"]
     why = f": {signing['why']}" if signing["why"] else ""
     pairs += [
-        ("This node", f"{signing['state']}{why}, {found['peers']} peers"),
+        ("This node", f"{signing['state']}{why}, {counted(found['peers'], 'peer')}"),
         ("Clock", "not known yet" if skew is None else f"{skew:+d} ms from the others'"),
     ]
     return pairs

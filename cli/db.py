@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from clawpurse.cli.output import FAILED, Output
+from clawpurse.cli.output import FAILED, Output, counted
 from clawpurse.cli.session import Session
 from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.authorities import AuthoritySet
@@ -52,7 +52,8 @@ def check(session: Session, root: Path) -> None:
     if session.json_mode and not problems:
         session.out.emit({"ok": True, "height": work.height, "leaves": work.leaves})
     elif not problems:
-        session.out.tick(f"{work.height} blocks, {work.leaves} state entries: all as signed")
+        entries = counted(work.leaves, "state entry")
+        session.out.tick(f"{counted(work.height, 'block')}, {entries}: all as signed")
     if not problems:
         return
     for problem in problems[:_SHOWN_MAX]:
@@ -165,7 +166,7 @@ class DatabaseCheck:
         whole = True
         for progress in check_state(self._store, trees, ordered_prefixes):
             seen[progress.tree] = progress.leaves
-            self._progress(f"state {progress.tree}, {progress.leaves} entries")
+            self._progress(f"state {progress.tree}, {counted(progress.leaves, 'entry')}")
             if progress.problem is not None:
                 whole = False
                 yield str(progress.problem)

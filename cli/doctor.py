@@ -20,9 +20,9 @@ from clawpurse.cli.authority_keys import SETS_OUTSIDE_MIN
 from clawpurse.cli.config import is_node_folder
 from clawpurse.cli.failures import Exit, failure_of
 from clawpurse.cli.network import is_network, open_network
-from clawpurse.cli.output import FAILED, OK, WARNING
+from clawpurse.cli.output import FAILED, OK, WARNING, counted
 from clawpurse.cli.ports import holder_of, is_free
-from clawpurse.cli.processes import ask, rpc_url
+from clawpurse.cli.processes import ask_node
 from clawpurse.cli.session import CONFIGURABLE, Session, now_ms, shown
 from clawpurse.ledger.crypto import public_key_of
 from clawpurse.ledger.errors import ClawPurseError, Malformed, OperatorError
@@ -208,9 +208,8 @@ def _reached(session: Session) -> Iterator[Finding]:
             "sudo timedatectl set-ntp true",
         )
     if status["syncing"]:
-        yield Finding(
-            WARNING, "node", f"it is {status['behind']} blocks behind", "clawpurse status"
-        )
+        behind = counted(status["behind"], "block")
+        yield Finding(WARNING, "node", f"it is {behind} behind", "clawpurse status")
 
 
 # -- a node
@@ -300,7 +299,7 @@ def _office(
     check = f"{home.root.name} office"
 
     async def look() -> dict[str, Any] | None:
-        return await ask(rpc_url(config), "consensus_getSignerMetrics")
+        return await ask_node(home, config, "consensus_getSignerMetrics")
 
     answer = trio.run(look) if home.lock_holder() is not None else None
     if answer is None:
@@ -338,14 +337,55 @@ def _node_running(home: NodeHome, config: NodeConfig) -> Iterator[Finding]:
             if not is_free(host, port):
                 fix = f"clawpurse start --home {shown(home.root)} --base-port 9700"
                 yield Finding(FAILED, f"{name} ports", f"{port} is taken by {holder_of(port)}", fix)
+    try:
+        yield from _open_ports(home, config)
+    except OperatorError as error:
+        yield Finding(FAILED, f"{name} callers", str(error), error.next_command)
     yield from _peers(config, name)
+
+
+def _open_ports(home: NodeHome, config: NodeConfig) -> Iterator[Finding]:
+    """Say which ports strangers can reach and who may use them, and when a certificate ends."""
+    # Late: certificates take 30 ms to learn about that most nodes do not need.
+    from clawpurse.modules.kit.web.tls import expiry_ms
+    from clawpurse.node.callers import CERTIFICATE_DAYS_MIN
+    from clawpurse.node.tokens import TokenRegister
+
+    name, root = home.root.name, home.root
+    if config.rpc_is_closed or config.metrics_are_closed:
+        register = TokenRegister(home.tokens)
+        register.load()
+        live = sum(one.state(now_ms()) == "valid" for one in register.entries.values())
+        places = [
+            place
+            for place, is_open in (
+                (config.rpc_listen, config.rpc_is_closed),
+                (config.metrics_listen, config.metrics_are_closed),
+            )
+            if is_open
+        ]
+        way = "TLS" if config.rpc_tls_certificate else "TLS by a proxy"
+        what = f"{', '.join(places)} for {counted(live, 'token or key', 'tokens and keys')}, {way}"
+        fix = f"clawpurse token create --name NAME --scope 'chain_*' --home {shown(root)}"
+        other = config.rpc_token_issuer or config.rpc_client_certificates
+        yield Finding(
+            OK if live or other else WARNING, f"{name} callers", what, "" if live else fix
+        )
+    if config.rpc_tls_certificate:
+        path = root / config.rpc_tls_certificate
+        days = (expiry_ms(path) - now_ms()) // 86_400_000
+        fix = f"put a new one to {shown(path)}; a running node takes it by itself"
+        level = OK if days > CERTIFICATE_DAYS_MIN else WARNING if days >= 0 else FAILED
+        left = f"ends in {counted(days, 'day')}"
+        what = left if days >= 0 else "has ended: nobody trusts this node"
+        yield Finding(level, f"{name} certificate", what, "" if level == OK else fix)
 
 
 def _node_health(home: NodeHome, config: NodeConfig, pid: int) -> Iterator[Finding]:
     name = home.root.name
 
     async def look() -> dict[str, Any] | None:
-        return await ask(rpc_url(config), "node_getHealth")
+        return await ask_node(home, config, "node_getHealth")
 
     health = trio.run(look)
     if health is None:
@@ -353,7 +393,7 @@ def _node_health(home: NodeHome, config: NodeConfig, pid: int) -> Iterator[Findi
             FAILED, f"{name} process", f"process {pid} does not answer", f"tail {shown(home.log)}"
         )
     elif health["ready"]:
-        state = f"process {pid}, block {health['height']}, {health['peers']} peers"
+        state = f"process {pid}, block {health['height']}, {counted(health['peers'], 'peer')}"
         yield Finding(OK, f"{name} process", state)
     else:
         problems = "; ".join(str(one) for one in health["problems"])

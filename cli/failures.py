@@ -7,12 +7,14 @@ ClawPurseError
     └── Pending        exit 5: not known yet; ask again, do not send again
 
 One line: what, what happened to the money, and the command that comes next. In JSON:
-`{"error": {code, name, reason, class, retryable, hint, next}}`; `code` is the JSON-RPC number
-where there is one (negative), else the exit code.
+`{"error": {code, name, reason, class, retryable, hint, next}}`, with `refusals` (which limit, when
+it is whole again) where this wallet's guardrails or a session key refuse; `code` is the JSON-RPC
+number where there is one (negative), else the exit code.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final
@@ -30,7 +32,7 @@ from clawpurse.ledger.errors import (
     Refused,
     WrongPassphrase,
 )
-from clawpurse.modules.kit.web.errors import RpcError, Unreachable
+from clawpurse.modules.kit.web.errors import CONFLICT, RpcError, Unreachable
 
 
 class Exit(IntEnum):
@@ -56,11 +58,22 @@ class UsageFault(OperatorError):
 
 
 class Rejected(OperatorError):
-    """The ledger refused, or would refuse. Attributes: `code` names the reason."""
+    """The ledger refused, or would refuse. Attributes: `code` names the reason; `refusals` are the
+    limits of a session key that it is about, for programs.
+    """
 
-    def __init__(self, what: str, why: str = "", next_command: str = "", *, code: Code) -> None:
+    def __init__(
+        self,
+        what: str,
+        why: str = "",
+        next_command: str = "",
+        *,
+        code: Code,
+        refusals: tuple[Mapping[str, Any], ...] = (),
+    ) -> None:
         super().__init__(what, why, next_command)
         self.code = code
+        self.refusals = refusals
 
 
 class Pending(OperatorError):
@@ -79,6 +92,7 @@ class Failure:
     error_class: str = "failed"
     retryable: bool = False
     hint: str = ""
+    refusals: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def line(self) -> str:
@@ -87,6 +101,7 @@ class Failure:
 
     def as_json(self) -> dict[str, Any]:
         """The one object for programs."""
+        limits = {"refusals": [dict(one) for one in self.refusals]} if self.refusals else {}
         return {
             "error": {
                 "code": self.code or int(self.exit_code),
@@ -96,6 +111,7 @@ class Failure:
                 "retryable": self.retryable,
                 "hint": self.hint or self.next_step,
                 "next": self.next_step,
+                **limits,
             }
         }
 
@@ -165,11 +181,25 @@ def _of_click(error: click.ClickException) -> Failure:
 def _of_operator(error: OperatorError) -> Failure:
     reason = error.what if not error.why else f"{error.what} {error.why}"
     next_step = error.next_command
+    # Here, so that commands which pay nothing do not load what judges payments.
+    from clawpurse.wallet.guardrails import GuardrailRefused
+
     match error:
+        case GuardrailRefused():
+            return Failure(
+                Exit.REJECTED,
+                reason,
+                next_step,
+                name="guardrail",
+                error_class="guardrail",
+                refusals=tuple(one.data() for one in error.refusals),
+            )
         case UsageFault():
             return Failure(Exit.USAGE, reason, next_step, name="usage", error_class="malformed")
         case Rejected():
-            return Failure(Exit.REJECTED, reason, next_step, error.code.rpc_code, error.code.label)
+            number, name = error.code.rpc_code, error.code.label
+            limits = error.refusals
+            return Failure(Exit.REJECTED, reason, next_step, number, name, refusals=limits)
         case Pending():
             return Failure(
                 Exit.PENDING, reason, next_step, name="pending", error_class="retry", retryable=True
@@ -181,8 +211,20 @@ def _of_operator(error: OperatorError) -> Failure:
     return Failure(Exit.FAILED, reason, next_step, error_class="local")
 
 
+# What OpenSSL says of a certificate that no CA here vouches for.
+_UNTRUSTED: Final = "certificate verify failed"
+
+
 def _of_unreachable(error: Unreachable) -> Failure:
     place = error.url.partition("://")[2].rstrip("/")
+    if _UNTRUSTED in error.problem:
+        return Failure(
+            Exit.UNREACHABLE,
+            f"The certificate of {place} is not trusted: {error.problem.rpartition(': ')[2]}.",
+            "add --ca FILE with its CA, if it is one of your own",
+            name="untrusted",
+            error_class="failed",
+        )
     return Failure(
         Exit.UNREACHABLE,
         f"No node answers at {place}.",
@@ -218,7 +260,7 @@ def _of_caller(error: CallerError) -> Failure:
 def _of_rpc(error: RpcError) -> Failure:
     code = error.code
     exit_code = Exit.FAILED
-    if code in _TRANSACTION_CODES:
+    if code in _TRANSACTION_CODES or code == CONFLICT:
         exit_code = Exit.REJECTED
     elif code in (_NO_SUCH_METHOD, _INVALID_PARAMS):
         exit_code = Exit.USAGE

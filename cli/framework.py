@@ -20,6 +20,10 @@ from clawpurse.cli.session import Session
 ENVIRONMENT_PREFIX: Final = "CLAWPURSE_"
 # Folders of nodes: `CLAWPURSE_HOME` stays the client's.
 _ENVIRONMENT_OF: Final[Mapping[str, str]] = {"node_home": "CLAWPURSE_NODE_HOME"}
+# Where a passphrase comes from: a file, or a descriptor that its parent opened.
+_FILE_OPTION: Final = "passphrase_file"
+_FD_OPTION: Final = "passphrase_fd"
+_DESCRIPTOR_MAX: Final = 999_999
 # Below this likeness a suggestion is a guess that sends people astray.
 _LIKENESS_MIN: Final = 0.5
 
@@ -103,9 +107,38 @@ def _common_options(*, home: bool) -> list[click.Parameter]:
     return common
 
 
+def _secret_descriptor() -> click.Parameter:
+    """`--passphrase-fd N`, for every command that takes `--passphrase-file`."""
+    return Option(
+        ["--passphrase-fd", _FD_OPTION],
+        type=click.IntRange(0, _DESCRIPTOR_MAX),
+        metavar="N",
+        help="An open descriptor with the passphrase in its one line.",
+    )
+
+
 def node_options(function: F) -> F:
-    """Add `--rpc URL` and `--network NAME` to a command that talks to a node."""
+    """Add `--rpc URL`, `--network NAME`, `--ca FILE` and `--token-file FILE` to a command that
+    talks to a node; it may have a `--token-file` of its own.
+    """
+    taken = {parameter.name for parameter in getattr(function, "__click_params__", ())}
+    if "token_file" not in taken:
+        function = option(
+            "--token-file",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_set("token_file"),
+            help="A token, for a node that wants one of every caller.",
+        )(function)
     for parameter in (
+        option(
+            "--ca",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            expose_value=False,
+            callback=_set("ca"),
+            help="Trust the CAs in this PEM file, and no others, for https://.",
+        ),
         option("--network", expose_value=False, callback=_set("network_name"), help="A network."),
         option(
             "--rpc",
@@ -133,6 +166,8 @@ class Command(click.Command):
         taken = {parameter.name for parameter in self.params}
         own_home = bool(taken & {"home", "node_home"})
         common = _common_options(home=not own_home)
+        if _FILE_OPTION in taken:
+            common.append(_secret_descriptor())
         self.params.extend(one for one in common if one.name not in taken)
 
     def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
@@ -142,6 +177,16 @@ class Command(click.Command):
         if session is not None and self.mends_config:
             session.ignore_config = True
         return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; `--passphrase-fd N` is the file `/dev/fd/N`, and wins over settings."""
+        descriptor = ctx.params.pop(_FD_OPTION, None)
+        if descriptor is not None:
+            source = ctx.get_parameter_source(_FILE_OPTION)
+            if source is click.core.ParameterSource.COMMANDLINE:
+                raise click.UsageError("--passphrase-file and --passphrase-fd exclude each other")
+            ctx.params[_FILE_OPTION] = Path(f"/dev/fd/{descriptor}")
+        return super().invoke(ctx)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Examples first, then what it is, then the options."""
@@ -193,10 +238,16 @@ class LazyGroup(Group):
     """The root: a table of commands in sections, none imported before it is used."""
 
     def __init__(
-        self, *arguments: Any, sections: Mapping[str, Mapping[str, Entry]], **settings: Any
+        self,
+        *arguments: Any,
+        sections: Mapping[str, Mapping[str, Entry]],
+        others: Callable[[str], click.Command | None],
+        **settings: Any,
     ) -> None:
+        """`others` finds commands that no table has: those of installed modules."""
         super().__init__(*arguments, **settings)
         self.sections = sections
+        self._others = others
         self._entries = {
             name: entry for entries in sections.values() for name, entry in entries.items()
         }
@@ -209,7 +260,7 @@ class LazyGroup(Group):
         """Import the command and return it."""
         entry = self._entries.get(cmd_name)
         if entry is None:
-            return None
+            return self._others(cmd_name)
         command = getattr(import_module(f"clawpurse.cli.{entry.module}"), entry.attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"{entry.module}.{entry.attribute} is no command")

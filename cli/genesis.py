@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.session import Session, now_ms
 from clawpurse.cli.who import account_named
 from clawpurse.ledger.address import account_text, authority_from_text, authority_text
@@ -206,7 +207,7 @@ def _tell(session: Session, file: Path, found: Genesis) -> None:
         return
     out = session.out
     kind = "test network" if found.test_network else "network"
-    out.tick(f"{kind} {found.chain_id}, {len(found.authorities)} authorities")
+    out.tick(f"{kind} {found.chain_id}, {counted(len(found.authorities), 'authority')}")
     pairs = [("Hash", out.style(f"0x{found.hash.hex()}", "bold")), ("File", str(file))]
     pairs.append(("Founded", time_text(found.time_ms)))
     pairs += [

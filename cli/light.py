@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import trio
 
 from clawpurse.cli.failures import Exit, UsageFault
-from clawpurse.cli.output import FAILED, OK
+from clawpurse.cli.output import FAILED, OK, counted
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
 from clawpurse.ledger.address import authority_text
@@ -197,7 +197,7 @@ def _tell_verified(session: Session, found: Verified) -> int:
     out.fields(
         [
             ("Time", f"{time_text(block.header.time_ms)}, {age} ago"),
-            ("Decided by", f"{signed} of {len(block.authorities)} authorities"),
+            ("Decided by", f"{signed} of {counted(len(block.authorities), 'authority')}"),
             ("State root", f"0x{block.header.state_root.hex()}"),
         ]
     )

@@ -14,6 +14,8 @@ from clawpurse.cli.framework import Entry, LazyGroup
 from clawpurse.cli.session import Session
 
 COMMAND_NAME: Final = "clawpurse"
+MODULES: Final = "clawpurse.modules"
+"""The entry points of installed modules; reading them imports none."""
 EXAMPLES: Final = (
     "clawpurse testnet start",
     "clawpurse wallet send bob 12.5 --asset CLAW --from alice",
@@ -26,10 +28,10 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
     "Money": {
         "wallet": Entry("cmd_wallet", "wallet", "send, balance, history, receive, contacts"),
         "send": Entry("cmd_wallet", "send", "pay somebody (wallet send)"),
-        "balance": Entry("cmd_wallet", "balance", "what an account has (wallet balance)"),
-        "history": Entry("cmd_wallet", "history", "what an account did (wallet history)"),
-        "receive": Entry("cmd_wallet", "receive", "your address, also as a picture"),
-        "address": Entry("cmd_wallet", "address", "the address of a key"),
+        "balance": Entry("cmd_looking", "balance", "what an account has (wallet balance)"),
+        "history": Entry("cmd_looking", "history", "what an account did (wallet history)"),
+        "receive": Entry("cmd_looking", "receive", "your address, also as a picture"),
+        "address": Entry("cmd_looking", "address", "the address of a key"),
         "pay": Entry("cmd_pay", "pay", "pay with particulars: reference, approvers, refunds"),
         "refund": Entry("cmd_pay", "refund", "give back of a payment that you got"),
         "escrow": Entry("cmd_escrow", "escrow", "money until a time, a secret or an arbiter"),
@@ -39,6 +41,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "hold": Entry("cmd_hold", "hold", "money that waits for officers, or for its payee"),
         "schedule": Entry("cmd_schedule", "schedule", "payments at a time to come"),
         "asset": Entry("cmd_asset", "asset", "issue assets and control them"),
+        "receipts": Entry("cmd_receipts", "receipts", "saved payments: list, show, verify offline"),
         "tx": Entry("cmd_tx", "tx", "transactions: wait, verify, decode, submit"),
     },
     "Compliance": {
@@ -70,12 +73,18 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "upgrade": Entry("cmd_upgrade", "upgrade", "changes of the rules, by vote"),
         "consensus": Entry("cmd_consensus", "consensus", "how deciding goes"),
         "validators": Entry("cmd_status", "validators", "who decides blocks (authority show)"),
+        "peer": Entry("cmd_peer", "peer", "whom a node stays connected to"),
+        "auth": Entry("cmd_auth", "auth", "sign in to a service by the key of an account"),
+        "token": Entry("cmd_token", "token", "who may call a node: tokens and API keys"),
         "db": Entry("cmd_db", "db", "check what is on disk"),
+        "webhook": Entry("cmd_webhook", "webhook", "post final events to your server, signed"),
+        "module": Entry("cmd_module", "module", "services beside the chain: list, show, serve"),
     },
     "Tools": {
         "config": Entry("cmd_config", "config", "show, get, set and validate settings"),
         "light": Entry("cmd_light", "light", "verify the chain without running a node"),
         "rpc": Entry("cmd_rpc", "rpc", "call a JSON-RPC method"),
+        "events": Entry("cmd_events", "events", "follow what becomes final, one line an event"),
         "methods": Entry("cmd_rpc", "methods", "all JSON-RPC methods of a node"),
         "version": Entry("cmd_version", "version", "the version of this software"),
         "completion": Entry("cmd_version", "completion", "completion for your shell"),
@@ -88,11 +97,26 @@ def build_root() -> LazyGroup:
     return LazyGroup(
         COMMAND_NAME,
         sections=SECTIONS,
+        others=_module,
         examples=EXAMPLES,
         help="A payment network that a consortium runs itself.",
         no_args_is_help=True,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+def _module(name: str) -> click.Command | None:
+    """Return the commands of an installed module: they are made from what it declares."""
+    # Imported for names that no table has: it takes as long as the rest of the start.
+    from importlib.metadata import entry_points
+
+    if not any(one.name == name for one in entry_points(group=MODULES)):
+        return None
+    from clawpurse.cli.cmd_records import module_group
+    from clawpurse.modules.kit.service.declaration import compiled
+    from clawpurse.node.hosting import load_service
+
+    return module_group(compiled(load_service(name)))
 
 
 def run(arguments: Sequence[str], session: Session) -> int:

@@ -139,10 +139,10 @@ def propose(session: Session, wish: Wish, terms: Terms) -> None:
         memo = memo_bytes(wish.memo)
     except Malformed as err:
         raise UsageFault(f"The memo {err.problem}.", NOTHING, "") from err
-    from_files = [one for path in wish.files for one in _file_actions(session, path)]
+    from_files = [one for path in wish.files for one in file_actions(session, path)]
 
     async def work(node: NodeClient) -> Json:
-        actions = [await _payment(session, node, pay) for pay in wish.pays] + from_files
+        actions = [await payment_of(session, node, pay) for pay in wish.pays] + from_files
         if not actions:
             raise UsageFault("Propose what?", NOTHING, "add --pay TO AMOUNT ASSET or --action FILE")
         wire: list[Any] = [[action.name, action.fields] for action in actions]
@@ -162,12 +162,14 @@ def propose(session: Session, wish: Wish, terms: Terms) -> None:
     session.out.note(f"Next, each other signer: clawpurse multisig approve {proposal}")
 
 
-async def _payment(session: Session, node: NodeClient, pay: tuple[str, str, str]) -> RawAction:
+async def payment_of(session: Session, node: NodeClient, pay: tuple[str, str, str]) -> RawAction:
+    """Return the action that `--pay TO AMOUNT ASSET` means."""
     to, amount, asset = pay
     return transfer_action(asset, account_of(session, to), await amount_of(node, amount, asset))
 
 
-def _file_actions(session: Session, path: Path) -> tuple[RawAction, ...]:
+def file_actions(session: Session, path: Path) -> tuple[RawAction, ...]:
+    """Return the actions in a JSON file. Raises `UsageFault` in one line."""
     try:
         with path.open("rb") as file:
             data = file.read(FILE_BYTES_MAX + 1)

@@ -257,7 +257,14 @@ def start(
     config = load_config(root, os.environ, flags)
     ready = partial(_ready, session)
     try:
-        run_node(home, config, signer_floor=signer_floor, on_ready=ready)
+        run_node(
+            home,
+            config,
+            signer_floor=signer_floor,
+            on_ready=ready,
+            environment=os.environ,
+            flags=flags,
+        )
     except OperatorError as err:
         raise _with_home(err, root) from err
 

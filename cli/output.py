@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO
 
+from clawpurse.cli.naming import Naming
+from clawpurse.wallet import counting
+
+counted: Final = counting.counted
 OK: Final = "✓"
 WARNING: Final = "!"
 FAILED: Final = "✗"
@@ -28,6 +33,15 @@ _CODES: Final[Mapping[str, str]] = {
 }
 _PLAIN: Final = "\x1b[0m"
 _CLEAR_LINE: Final = "\r\x1b[K"
+_STYLE: Final = re.compile("\x1b\\[[0-9;]*m")
+# Between two cells of a table, and before what goes on on a line of its own.
+_GAP: Final = "  "
+_UNKNOWN_COLUMNS: Final = 10_000
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Return whether a person reads what is written there."""
+    return stream.isatty()
 
 
 class Output:
@@ -52,6 +66,8 @@ class Output:
         self._plain_wanted = bool(environment.get("NO_COLOR")) or not colour
         self._dumb = environment.get("TERM", "dumb") == "dumb"
         self.json_mode = json_mode
+        #: How accounts are called where a person looks on; None leaves addresses as they are.
+        self.naming: Naming | None = None
 
     @property
     def colour(self) -> bool:
@@ -61,7 +77,7 @@ class Output:
     @property
     def live(self) -> bool:
         """Whether stdout is a terminal on which a line can be written again."""
-        return self._out.isatty() and not self._dumb
+        return is_terminal(self._out) and not self._dumb
 
     def style(self, text: str, name: str) -> str:
         """Return `text` in a colour or weight, if stdout shows such."""
@@ -70,12 +86,12 @@ class Output:
     def line(self, text: str = "") -> None:
         """Print a line of the result."""
         if not self.json_mode:
-            self._write(self._out, text + "\n")
+            self._write(self._out, self._named(text, self._out) + "\n")
 
     def note(self, text: str = "") -> None:
         """Print a line that is not the result: a next step, a summary before a question."""
         if not self.json_mode:
-            self._write(self._err, text + "\n")
+            self._write(self._err, self._named(text, self._err) + "\n")
 
     def ask(self, text: str) -> None:
         """Show part of a question on stderr, also in JSON mode."""
@@ -84,7 +100,7 @@ class Output:
     def warn(self, text: str) -> None:
         """Print a warning on stderr, also in JSON mode: it is for a person, not the result."""
         mark = WARNING
-        if not self._plain_wanted and self._err.isatty() and not self._dumb:
+        if not self._plain_wanted and is_terminal(self._err) and not self._dumb:
             mark = f"{_CODES['yellow']}{WARNING}{_PLAIN}"
         self._write(self._err, f"{mark} {text}\n")
 
@@ -110,33 +126,67 @@ class Output:
         """Print labelled values, indented, the labels in one column."""
         width = max((len(label) for label, _ in pairs), default=0)
         for label, value in pairs:
-            self.line(f"  {label:<{width}}  {value}".rstrip())
+            shown = value
+            if self.naming is not None and is_terminal(self._out):
+                shown = self.naming.value(value)
+            self.line(f"  {label:<{width}}  {shown}".rstrip())
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print rows; a header that ends in `>` is a right-aligned column (numbers).
 
-        For a pipe: values separated by tabs, no header, nothing padded or cut.
+        Where a row does not fit the terminal, the columns that do stay columns, and the cells
+        after them follow each other, whole, on as many indented lines as they need. For a pipe:
+        values separated by tabs, no header, nothing padded or cut.
         """
-        if not self._out.isatty():
+        if not is_terminal(self._out):
             for row in rows:
                 self.line("\t".join(row))
             return
+        if self.naming is not None:
+            rows = [self.naming.row(row) for row in rows]
         names = [header.removesuffix(">") for header in headers]
         widths = [
-            max(len(name), *(len(row[column]) for row in rows)) if rows else len(name)
+            max([_wide(name), *(_wide(row[column]) for row in rows)])
             for column, name in enumerate(names)
         ]
+        limit, ends = self.columns, 0
+        aligned = len(names)
+        for column, width in enumerate(widths):
+            ends += width + (len(_GAP) if column else 0)
+            if ends > limit:
+                aligned = column
+                break
 
-        def joined(cells: Sequence[str]) -> str:
+        def lines(cells: Sequence[str]) -> list[str]:
             padded = [
-                cell.rjust(width) if header.endswith(">") else cell.ljust(width)
+                f"{_blanks(cell, width)}{cell}"
+                if header.endswith(">")
+                else f"{cell}{_blanks(cell, width)}"
                 for cell, width, header in zip(cells, widths, headers, strict=True)
             ]
-            return "  ".join(padded).rstrip()
+            made = [_GAP.join(padded[:aligned])]
+            for cell in filter(None, cells[aligned:]):
+                if made[-1].strip() and _wide(made[-1]) + len(_GAP) + _wide(cell) > limit:
+                    made.append(f"{_GAP}{cell}")
+                else:
+                    made[-1] = f"{made[-1]}{_GAP}{cell}"
+            return [line.rstrip() for line in made]
 
-        self.line(self.style(joined(names), "dim"))
+        for line in lines(names):
+            self.line(self.style(line, "dim"))
         for row in rows:
-            self.line(joined(row))
+            for line in lines(row):
+                self.line(line)
+
+    @property
+    def columns(self) -> int:
+        """How wide stdout's terminal is; one that does not say has no end."""
+        try:
+            columns = os.get_terminal_size(self._out.fileno()).columns
+        except (OSError, ValueError):
+            # A terminal of a test, or one that was closed meanwhile.
+            columns = 0
+        return columns or _UNKNOWN_COLUMNS
 
     def replace_line(self, text: str) -> None:
         """Write `text` over the current line of a terminal (see `live`)."""
@@ -148,7 +198,21 @@ class Output:
         if not self.json_mode and self.live:
             self._write(self._out, _CLEAR_LINE)
 
+    def _named(self, text: str, stream: TextIO) -> str:
+        if self.naming is None or not is_terminal(stream):
+            return text
+        return "\n".join(self.naming.sentence(line) for line in text.split("\n"))
+
     @staticmethod
     def _write(stream: TextIO, text: str) -> None:
         stream.write(text)
         stream.flush()
+
+
+def _wide(text: str) -> int:
+    """Return how many columns a text takes: its colours take none."""
+    return len(_STYLE.sub("", text))
+
+
+def _blanks(cell: str, width: int) -> str:
+    return " " * (width - _wide(cell))

@@ -13,6 +13,7 @@ from typing import Any
 from clawpurse.cli.acting import NOTHING, Deed, Terms, perform, run_with_node
 from clawpurse.cli.compliance import print_policy
 from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.output import counted
 from clawpurse.cli.promising import account_of, decimals_of, event_of, find_event, id_of, tell
 from clawpurse.cli.session import Session
 from clawpurse.ledger.codec import Wire
@@ -194,7 +195,8 @@ def quorum(session: Session, needed: int, delay: str, terms: Terms) -> None:
     except Malformed as err:
         raise UsageFault(f"{err.problem}.", NOTHING, "--delay 1d") from err
     action = RawAction(SET_QUORUM.name, [needed, delay_ms])
-    said = f"{needed} officers decide, policies wait {delay}."
+    verb = "decides" if needed == 1 else "decide"
+    said = f"{counted(needed, 'officer')} {verb}, policies wait {delay}."
     _agree(session, terms, action, "compliance.quorumSet", said)
 
 

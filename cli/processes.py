@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import trio
@@ -25,12 +27,17 @@ from clawpurse.modules.kit.web.errors import RpcError, Unreachable
 from clawpurse.node.config import NodeConfig, load_config, split_address
 from clawpurse.node.home import NodeHome
 
+# Where a node that listens everywhere is reached from its own machine.
+LOOPBACK_OF: Final = MappingProxyType({"0.0.0.0": "127.0.0.1", "::": "::1"})  # noqa: S104
+
 # A node on a slow disk replays its log first; past this it hangs, and its log says where.
 START_TIMEOUT_S: Final = 60.0
 # A clean stop lets requests under way finish (5 s) and flushes; past this it hangs.
 STOP_TIMEOUT_S: Final = 30.0
 PAUSE_S: Final = 0.1
 PROBE_TIMEOUT_MS: Final = 2_000
+# A peer that is added has five seconds to answer.
+OPERATE_TIMEOUT_MS: Final = 20_000
 LOG_BYTES_MAX: Final = 64_000_000
 _TAIL_BYTES: Final = 65_536
 _ENVIRONMENT_PREFIX: Final = "CLAWPURSE_"
@@ -62,16 +69,59 @@ class NodeState:
             "pid": self.pid,
             "rpc": self.rpc,
             "p2p": f"{node_id}@{_bracketed(host)}:{port}",
-            "metrics": f"http://{self.config.metrics_listen}/metrics",
+            "metrics": f"{self.config.metrics_scheme}://{self.config.metrics_listen}/metrics",
             "height": self.height,
             "state": self.state,
         }
 
 
 def rpc_url(config: NodeConfig) -> str:
-    """Return the `http://` URL of a node's JSON-RPC."""
+    """Return the URL of a node's JSON-RPC, as this machine reaches it."""
     host, port = config.rpc_address
-    return f"http://{_bracketed(host)}:{port}"
+    host = LOOPBACK_OF.get(host, host)
+    return f"{config.rpc_scheme}://{_bracketed(host)}:{port}"
+
+
+async def ask_node(
+    home: NodeHome, config: NodeConfig, method: str, params: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """Ask the node of a folder on this machine, with its own token where it wants one.
+
+    With TLS, the very certificate in its folder is trusted, whatever name it is for.
+    """
+    token: str | None = None
+    if config.rpc_is_closed and home.admin_token.exists():
+        token = home.read_or_create_token()
+    try:
+        trust = _own_trust(home, config)
+    except (OSError, ssl.SSLError):
+        # Without its certificate it cannot have started, and no answer says so.
+        return None
+    return await ask(rpc_url(config), method, params, token=token, trust=trust)
+
+
+def operate(home: NodeHome, config: NodeConfig) -> RpcClient:
+    """Return the way to the node of a folder on this machine, with its operator's token.
+
+    Raises `OperatorError` when its certificate cannot be read.
+    """
+    try:
+        trust = _own_trust(home, config)
+    except (OSError, ssl.SSLError) as error:
+        path = home.root / config.rpc_tls_certificate
+        raise OperatorError(f"{path} cannot be read: {error}.", "", "clawpurse doctor") from None
+    token = home.read_or_create_token()
+    return RpcClient(rpc_url(config), token=token, ssl_context=trust, timeout_ms=OPERATE_TIMEOUT_MS)
+
+
+def _own_trust(home: NodeHome, config: NodeConfig) -> ssl.SSLContext | None:
+    if not config.rpc_tls_certificate:
+        return None
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname = False
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trust.load_verify_locations(home.root / config.rpc_tls_certificate)
+    return trust
 
 
 def _bracketed(host: str) -> str:
@@ -163,7 +213,7 @@ async def probe(home: NodeHome, base_port: int | None = None) -> NodeState:
     pid = home.lock_holder()
     if pid is None:
         return NodeState(home, config, None, None, "stopped")
-    health = await ask(rpc_url(config), "node_getHealth")
+    health = await ask_node(home, config, "node_getHealth")
     if health is None:
         return NodeState(home, config, pid or None, None, "syncing")
     problems = tuple(str(item) for item in health.get("problems", ()))
@@ -185,11 +235,18 @@ async def probe_all(homes: Sequence[NodeHome]) -> list[NodeState]:
 
 
 async def ask(
-    url: str, method: str, params: Mapping[str, Any] | None = None
+    url: str,
+    method: str,
+    params: Mapping[str, Any] | None = None,
+    *,
+    token: str | None = None,
+    trust: ssl.SSLContext | None = None,
 ) -> dict[str, Any] | None:
     """Return a method's result, or None when the node does not answer, or not so."""
     try:
-        async with RpcClient(url, timeout_ms=PROBE_TIMEOUT_MS) as client:
+        async with RpcClient(
+            url, timeout_ms=PROBE_TIMEOUT_MS, token=token, ssl_context=trust
+        ) as client:
             result = await client.call(method, None if params is None else dict(params))
     except (Unreachable, RpcError, PeerError):
         return None
@@ -210,7 +267,7 @@ async def wait_ready(started: Mapping[int, NodeHome], base_port: int | None = No
             for child, home in list(waiting.items()):
                 if has_ended(child):
                     raise _did_not_start(home)
-                health = await ask(rpc_url(node_config(home, base_port)), "node_getHealth")
+                health = await ask_node(home, node_config(home, base_port), "node_getHealth")
                 if health is not None and health.get("ready"):
                     del waiting[child]
                 elif health is not None:

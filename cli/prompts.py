@@ -15,8 +15,14 @@ from typing import Final
 
 from clawpurse.cli.failures import UsageFault
 from clawpurse.cli.output import FAILED, OK, Output
-from clawpurse.ledger.errors import OperatorError
-from clawpurse.wallet.passphrase import BYTES_MAX, CHARS_MIN, read_passphrase_file
+from clawpurse.ledger.errors import Malformed, OperatorError
+from clawpurse.wallet.mnemonic import ENTROPY_BYTES_OF_WORDS, slips_of, split_words
+from clawpurse.wallet.passphrase import (
+    BYTES_MAX,
+    CHARS_MIN,
+    check_new_passphrase,
+    read_passphrase_file,
+)
 
 _ALTERNATE: Final = "\x1b[?1049h\x1b[2J\x1b[H"
 _NORMAL: Final = "\x1b[?1049l"
@@ -82,9 +88,30 @@ def secret_words(out: Output, question: str, option: str) -> str:
     out.ask("" if dumb else _ALTERNATE)
     try:
         out.ask(question)
-        return _line().strip()
+        return _mended(out, _line().strip())
     finally:
         out.ask("" if dumb else _NORMAL)
+
+
+def _mended(out: Output, text: str) -> str:
+    """Ask again for each word that no list has, naming those it looks like.
+
+    Only here, where the terminal forgets: an error message never quotes a word. What is still
+    wrong after a few tries is left to whoever reads the words.
+    """
+    words = split_words(text)
+    if len(words) not in ENTROPY_BYTES_OF_WORDS:
+        return text
+    for _ in range(_TRIES_MAX):
+        language, slips = slips_of(words)
+        if not slips:
+            break
+        for slip in slips:
+            near = f"; nearest: {', '.join(slip.nearest)}" if slip.nearest else ""
+            out.ask(f"Word {slip.position} is not in the {language} list{near}\n")
+            out.ask(f"Word {slip.position}: ")
+            words[slip.position - 1] = _line().strip().lower() or words[slip.position - 1]
+    return " ".join(words)
 
 
 def passphrase(out: Output, file: Path | None, question: str) -> str:
@@ -99,16 +126,26 @@ def passphrase(out: Output, file: Path | None, question: str) -> str:
     return hidden_line(out, question)
 
 
-def new_passphrase(out: Output, file: Path | None) -> str:
-    """Return a passphrase for a new key; at a terminal, ask again while it is too short."""
+def new_passphrase(out: Output, file: Path | None, name: str = "", *, what: str = "") -> str:
+    """Return a passphrase for a new key; at a terminal, ask again while it is too weak.
+
+    `name` is the key's, which a thief would try; `what` opens the question.
+    """
     if file is not None:
         return read_passphrase_file(file)
     for _ in range(_TRIES_MAX):
-        chosen = passphrase(out, None, f"Passphrase ({CHARS_MIN} or more characters): ")
-        if len(chosen) >= CHARS_MIN:
-            return chosen
-        out.warn(f"It has {len(chosen)} characters, {CHARS_MIN} are needed.")
-    raise OperatorError("No passphrase of that length was given.", "Nothing was saved.", "")
+        question = f"{what or 'Passphrase'} ({CHARS_MIN} or more characters): "
+        chosen = passphrase(out, None, question)
+        if len(chosen) < CHARS_MIN:
+            out.warn(f"It has {len(chosen)} characters, {CHARS_MIN} are needed.")
+            continue
+        try:
+            check_new_passphrase(chosen, [name])
+        except Malformed as err:
+            out.warn(f"It {err.problem}.")
+            continue
+        return chosen
+    raise OperatorError("No passphrase of that strength was given.", "Nothing was saved.", "")
 
 
 def hidden_line(out: Output, question: str, end: str = "\n") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clawpurse.cli.acting import NOTHING, Deed, Terms, authority_key, perform, run_with_node
 from clawpurse.cli.failures import UsageFault
-from clawpurse.cli.output import OK
+from clawpurse.cli.output import OK, counted
 from clawpurse.cli.session import Session
 from clawpurse.cli.who import account_named, titled
 from clawpurse.ledger.address import account_text
@@ -93,11 +93,11 @@ def listed(session: Session, name: str | None, account: str | None) -> None:
     if "holders" in answer:
         for holder in answer["holders"]:
             out.line(holder)
-        out.note(f"{len(answer['holders'])} hold the role {answer['role']}.")
+        out.note(f"{counted(len(answer['holders']), 'holds', 'hold')} the role {answer['role']}.")
     elif "account" in answer:
         for held in answer["roles"]:
             out.line(held)
-        out.note(f"{answer['account']} holds {len(answer['roles'])} roles.")
+        out.note(f"{answer['account']} holds {counted(len(answer['roles']), 'role')}.")
     else:
         out.table(("role", "holders>"), [(r["role"], str(r["holders"])) for r in answer["roles"]])
         for one in answer["permissions"]:

@@ -12,20 +12,19 @@ import trio
 
 from clawpurse.cli.failures import UsageFault
 from clawpurse.cli.session import Session
+from clawpurse.cli.token_files import token_in
 from clawpurse.cli.who import account_named
 from clawpurse.ledger.address import account_text
 from clawpurse.modules.kit.web.errors import METHOD_NOT_FOUND, RpcError
-from clawpurse.wallet.durable import read_private
 
-_TOKEN_BYTES_MAX = 256
 # `tx_submit` and `tx_wait` hold the line for up to a minute.
 _TIMEOUT_MS = 95_000
 
 
 def call(session: Session, method: str, parameters: Sequence[str], token_file: Path | None) -> None:
     """Call a method and print its result; an unknown one is answered with the nearest."""
-    params = dict(_parameter(session, text) for text in parameters)
-    token = None if token_file is None else _token(token_file)
+    params = dict(parameter(session, text) for text in parameters)
+    token = None if token_file is None else token_in(token_file)
 
     async def run() -> Any:
         async with session.node(_TIMEOUT_MS, token) as node:
@@ -86,7 +85,8 @@ def _no_method(name: str, known: Sequence[str]) -> UsageFault:
     return UsageFault(f"No method {name}{nearest}.", "", "clawpurse methods")
 
 
-def _parameter(session: Session, text: str) -> tuple[str, Any]:
+def parameter(session: Session, text: str) -> tuple[str, Any]:
+    """Read `K=V`: a value is JSON if it reads as JSON, an account may be a name."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UsageFault(f"{text!r} is not K=V.", "", "clawpurse rpc chain_getBlock height=12")
@@ -97,10 +97,3 @@ def _parameter(session: Session, text: str) -> tuple[str, Any]:
     if key in ("account", "sender") and isinstance(parsed, str):
         parsed = account_text(account_named(session, parsed).account)
     return key, parsed
-
-
-def _token(path: Path) -> str:
-    try:
-        return read_private(path, _TOKEN_BYTES_MAX).decode("ascii", "replace").strip()
-    except FileNotFoundError:
-        raise UsageFault(f"{path} is not there.", "", "check --token-file") from None

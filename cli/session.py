@@ -13,9 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from clawpurse.cli.naming import Naming
 from clawpurse.cli.output import Output
 
 if TYPE_CHECKING:
+    import ssl
+
+    from clawpurse.ledger.errors import OperatorError
     from clawpurse.modules.kit.web.client import RpcClient
     from clawpurse.wallet.client import ClientFactory, NodeClient
     from clawpurse.wallet.home import ClientConfig, ClientHome, Network
@@ -30,6 +34,7 @@ CONFIGURABLE: Final = (
     "asset",
     "authorities",
     "base_port",
+    "ca",
     "debug",
     "from",
     "json",
@@ -40,6 +45,7 @@ CONFIGURABLE: Final = (
     "passphrase_file",
     "rpc",
     "timeout",
+    "token_file",
     "words",
 )
 
@@ -63,6 +69,9 @@ class Session:
         self.home = Path(self.environment.get("CLAWPURSE_HOME") or HOME_DEFAULT)
         self.rpc: str | None = None
         self.network_name: str | None = None
+        # A file of CAs to trust instead of the system's, and one with a token for the node.
+        self.ca: Path | None = None
+        self.token_file: Path | None = None
         self._open_client = open_client
         self.now_ms = clock or now_ms
         # Commands that mend a broken config.toml must run while it is broken.
@@ -71,7 +80,20 @@ class Session:
     @cached_property
     def out(self) -> Output:
         """The voice of this run; ask for it when all options are known."""
-        return Output(json_mode=self.json_mode, colour=self.colour, environment=self.environment)
+        made = Output(json_mode=self.json_mode, colour=self.colour, environment=self.environment)
+        made.naming = Naming(self._names)
+        return made
+
+    def _names(self) -> Mapping[str, str]:
+        """Return how accounts are called; a damaged file is told and costs the names alone."""
+        from clawpurse.ledger.errors import CallerError, OperatorError
+        from clawpurse.wallet.labels import labels_in
+
+        try:
+            return labels_in(self.client_home.contacts(), self.keystore)
+        except (CallerError, OperatorError) as err:
+            self.out.warn(f"No names are shown: {err}")
+            return {}
 
     @property
     def under_make(self) -> bool:
@@ -88,7 +110,17 @@ class Session:
     @property
     def keystore(self) -> Keystore:
         """The keys in it."""
-        return self.client_home.keystore(self.now_ms)
+        return self.client_home.keystore(self.now_ms, on_renewed=self._tell_renewed)
+
+    def _tell_renewed(self, name: str, problem: OperatorError | None) -> None:
+        """Say, once for each file, that guessing its passphrase costs more from now on."""
+        if problem is None:
+            self.out.note(
+                f"The file of {name} was sealed anew: a guess costs more now. Copies made before "
+                "are as they were."
+            )
+        else:
+            self.out.warn(f"The file of {name} is older than today's sealing: {problem}")
 
     @cached_property
     def config(self) -> ClientConfig:
@@ -110,18 +142,44 @@ class Session:
         from clawpurse.wallet.client import TIMEOUT_MS_DEFAULT, NodeClient
 
         limit_ms = timeout_ms or TIMEOUT_MS_DEFAULT
+        token, trust = token or self._token(), self._trust()
 
         def connect(url: str) -> RpcClient:
-            return RpcClient(url, token=token, timeout_ms=limit_ms)
+            return RpcClient(url, token=token, timeout_ms=limit_ms, ssl_context=trust)
 
         opened = self._open_client or connect
         return NodeClient(self.network(), timeout_ms=limit_ms, open_client=opened)
 
-    def connect(self, url: str) -> RpcClient:
+    def connect(self, url: str, token: str | None = None) -> RpcClient:
         """Return the way to the node at `url`, whichever network is chosen."""
         from clawpurse.modules.kit.web.client import RpcClient
 
-        return RpcClient(url) if self._open_client is None else self._open_client(url)
+        if self._open_client is not None:
+            return self._open_client(url)
+        return RpcClient(url, token=token or self._token(), ssl_context=self._trust())
+
+    def _token(self) -> str | None:
+        from clawpurse.cli.token_files import token_in
+
+        return None if self.token_file is None else token_in(self.token_file)
+
+    def _trust(self) -> ssl.SSLContext | None:
+        """Return what TLS trusts: the CAs of `--ca` and no other, or None for the system's."""
+        if self.ca is None:
+            return None
+        import ssl
+
+        from clawpurse.cli.failures import UsageFault
+
+        try:
+            return ssl.create_default_context(cafile=self.ca.expanduser())
+        except (OSError, ssl.SSLError) as error:
+            why = error.strerror if isinstance(error, FileNotFoundError) else "it is no PEM file"
+            raise UsageFault(
+                f"{self.ca} cannot be used as --ca: {why}.",
+                "",
+                "ask the node's operator for the certificate of its CA",
+            ) from None
 
     def network(self) -> Network:
         """Return the network to talk to: `--rpc`, `--network`, the chosen one, or this machine's.

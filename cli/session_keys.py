@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clawpurse.cli import prompts
+from clawpurse.cli import factors, prompts
 from clawpurse.cli.acting import NOTHING, Deed, Terms, perform, run_with_node
 from clawpurse.cli.failures import Rejected, UsageFault
 from clawpurse.cli.promising import account_of, decimals_of, id_of, parsed, tell, time_of
@@ -24,6 +24,8 @@ from clawpurse.modules.registry import build_registry
 from clawpurse.wallet.amounts import amount_text
 from clawpurse.wallet.builder import memo_bytes
 from clawpurse.wallet.client import NodeClient
+from clawpurse.wallet.guardrail_sessions import Compiled, compile_session
+from clawpurse.wallet.guardrails import Policy
 from clawpurse.wallet.keys import SigningKey
 from clawpurse.wallet.keystore import KeyInfo
 
@@ -43,6 +45,7 @@ class Wish(NamedTuple):
     lanes: tuple[int, ...]
     label: str
     key_passphrase_file: Path | None
+    from_guardrails: str | None = None
 
 
 def create(session: Session, wish: Wish, terms: Terms) -> None:
@@ -53,26 +56,62 @@ def create(session: Session, wish: Wish, terms: Terms) -> None:
     expires_ms = time_of(wish.expires, session.now_ms())
     memo = _memo(wish.memo)
 
+    policy = None if wish.from_guardrails is None else _policy(session, wish)
+    left_out: tuple[str, ...] = ()
+
     async def work(node: NodeClient) -> Json:
+        nonlocal left_out, recipients, memo
+        required = int(wish.memo_required)
         caps: list[Wire] = []
         for asset, at_once, a_day in wish.caps:
             decimals = await decimals_of(node, asset)
             limits = (parsed(text, asset, decimals) for text in (at_once, a_day))
             caps.append([asset, *limits])
+        if policy is not None:
+            found = await _compiled(node, policy)
+            caps, recipients = [list(cap) for cap in found.caps], list(found.recipients)
+            memo, required, left_out = found.memo, int(found.memo_required), found.left_out
+            for line in left_out:
+                session.out.warn(line)
         lanes: list[Wire] = list(wish.lanes) or [await _free_lane(node, owner)]
         actions: list[Wire] = list(wish.actions) or [TRANSFER.name]
         fields: list[Wire] = [info.public_key, wish.label, expires_ms, lanes, actions, caps]
-        action = RawAction(GRANT.name, [*fields, recipients, memo, int(wish.memo_required)])
+        action = RawAction(GRANT.name, [*fields, recipients, memo, required])
         _check(action)
         key = _unlock(session, info, owner, wish.key_passphrase_file or terms.passphrase_file)
         return await perform(session, node, Deed((action,), (key,)), terms)
 
     document = run_with_node(session, work)
+    if policy is not None:
+        document = {**document, "notOnLedger": list(left_out)}
     tell(
         session, document, f"{wish.key} may sign for {terms.sender} until {time_text(expires_ms)}."
     )
     to = wish.recipients[0] if wish.recipients else "ACCOUNT"
     session.out.note(f"Next: clawpurse wallet send {to} 1 --from {wish.key} --for {terms.sender}")
+
+
+def _policy(session: Session, wish: Wish) -> Policy:
+    """Return the guardrails that become the session. Raises `UsageFault` beside other limits."""
+    if wish.caps or wish.recipients or wish.memo or wish.memo_required:
+        raise UsageFault(
+            "Guardrails say all limits of a session key.",
+            NOTHING,
+            "leave out --cap, --to and --memo, or --from-guardrails",
+        )
+    key = factors.whose(session, wish.from_guardrails or "").public_key
+    return factors.guardrails_of(session).show(key).policy
+
+
+async def _compiled(node: NodeClient, policy: Policy) -> Compiled:
+    """Return guardrails as the ledger's limits, at this network's decimals."""
+    decimals = {rule.asset: await decimals_of(node, rule.asset) for rule in policy.assets}
+    try:
+        return compile_session(policy, decimals.__getitem__)
+    except Malformed as err:
+        raise UsageFault(
+            f"The {err.field} {err.problem}.", NOTHING, "clawpurse wallet allowlist add -h"
+        ) from err
 
 
 def _owner(session: Session, terms: Terms) -> tuple[bytes, Terms]:

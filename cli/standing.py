@@ -23,7 +23,8 @@ _NOTHING: Final = "Nothing was sent."
 class Standing(NamedTuple):
     """For which account a key signs, in which lane, and who pays the fee if not that account.
 
-    `session_key` is None when the account's own key signs.
+    `session_key` is None when the account's own key signs; `lanes` are those that it may use, None
+    for any.
     """
 
     account: bytes
@@ -32,6 +33,7 @@ class Standing(NamedTuple):
     session_key: bytes | None = None
     sponsor: bytes | None = None
     sponsor_title: str = ""
+    lanes: tuple[int, ...] | None = None
 
     @property
     def fee_title(self) -> str:
@@ -80,7 +82,7 @@ async def standing_of(
             )
         title = whom.label or account_text(whom.account)
         chosen = lanes[0] if lane is None else lane
-        own = Standing(whom.account, title, chosen, key.public_key)
+        own = Standing(whom.account, title, chosen, key.public_key, lanes=tuple(lanes))
     if payer == own.account:
         raise UsageFault(f"{own.title} pays its own fee anyway.", _NOTHING, "leave out --payer")
     return own._replace(sponsor=payer, sponsor_title=payer_title)

@@ -7,7 +7,8 @@ from typing import Any
 import trio
 
 from clawpurse.cli.consensus import next_step, opening
-from clawpurse.cli.output import WARNING
+from clawpurse.cli.outgoing import tell_left
+from clawpurse.cli.output import WARNING, counted
 from clawpurse.cli.session import Session
 from clawpurse.node.explanation import age_text
 
@@ -49,12 +50,13 @@ def status(session: Session) -> None:
             ("Hash", str(chain["hash"])),
             ("State root", str(chain["stateRoot"])),
             ("Authorities", f"{chain['authorities']}  (clawpurse authority show)"),
-            ("Pending", f"{pool['transactions']} transactions, {pool['gaps']} in gaps"),
-            ("Node", f"{info['name']}, {role}{signing}, {chain['peers']} peers, {url}"),
+            ("Pending", f"{counted(pool['transactions'], 'transaction')}, {pool['gaps']} in gaps"),
+            ("Node", f"{info['name']}, {role}{signing}, {counted(chain['peers'], 'peer')}, {url}"),
             ("Version", str(chain["version"])),
         ]
     )
     next_step(out, explanation)
+    tell_left(session, bytes.fromhex(str(chain["genesisHash"]).removeprefix("0x")))
 
 
 def authorities(session: Session) -> None:
@@ -71,7 +73,8 @@ def authorities(session: Session) -> None:
     listed = answer["authorities"]
     out = session.out
     out.note(
-        f"{len(listed)} authorities; {answer['quorum']} of them decide block {answer['height']}."
+        f"{counted(len(listed), 'authority')}; {answer['quorum']} of them decide block "
+        f"{answer['height']}."
     )
     rows = [
         (one["authority"], "signed" if one["inNewestCertificate"] else "not in it")

@@ -18,7 +18,7 @@ from clawpurse.cli.network import (
     create_network,
     open_network,
 )
-from clawpurse.cli.output import OK
+from clawpurse.cli.output import OK, counted
 from clawpurse.cli.processes import NodeState, ask, probe_all, stop_all
 from clawpurse.cli.session import Session, now_ms, shown
 from clawpurse.ledger.address import account_text
@@ -58,7 +58,7 @@ def status(session: Session, given: Path | None) -> None:
     out = session.out
     if explanation is not None:
         out.line(opening(out, explanation))
-    out.line(f"{network.chain_id}: {ready} of {network.authorities} nodes ready{tip}.")
+    out.line(f"{network.chain_id}: {ready} of {counted(network.authorities, 'node')} ready{tip}.")
     out.line()
     out.table(
         ("node", "state", "block>", "pid>", "JSON-RPC", "metrics", "home"),
@@ -111,7 +111,7 @@ def stop_network(session: Session, network: LocalNetwork) -> None:
     if session.json_mode:
         session.out.emit({"home": str(network.folder.absolute()), "stopped": count})
         return
-    what = f"stopped {count} nodes" if count else "no node was running"
+    what = f"stopped {counted(count, 'node')}" if count else "no node was running"
     again = f"clawpurse testnet start{_home_option(session, network)}"
     session.out.line(f"{session.out.mark(OK)} {what} of {network.chain_id}. Continue: {again}")
 
@@ -150,7 +150,7 @@ def reset(session: Session, given: Path | None, *, yes: bool, understood: str | 
         size_mb = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 1e6
         warning = (
             f"Deletes {shown(folder)}: the chain {network.chain_id} ({size_mb:,.1f} MB), "
-            f"the keys of {network.authorities} authorities, the logs.",
+            f"the keys of {counted(network.authorities, 'authority')}, the logs.",
             "Keys of people, contacts and receipts stay. This cannot be undone.",
         )
         prompts.confirm_by_name(

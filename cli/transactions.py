@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import trio
 
-from clawpurse.cli.accounts import TX_ID_DIGITS
 from clawpurse.cli.failures import Exit, Pending, Rejected, UsageFault
+from clawpurse.cli.histories import TX_ID_DIGITS
+from clawpurse.cli.outgoing import NOTHING, accept_refused, payments_in, resume_left
 from clawpurse.cli.output import FAILED, OK, WARNING
 from clawpurse.cli.progress import waiting
 from clawpurse.cli.session import Session, shown
@@ -18,19 +19,22 @@ from clawpurse.cli.who import account_named
 from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import Code, Malformed, OperatorError, Refused
 from clawpurse.ledger.transactions import (
-    TX_BYTES_MAX,
-    Transaction,
+    Body,
     decode_body,
     decode_transaction,
 )
-from clawpurse.modules.kit.web.errors import RpcError
 from clawpurse.modules.registry import build_registry
+from clawpurse.wallet.builder import ChainTerms
 from clawpurse.wallet.client import Fate, NodeClient
+from clawpurse.wallet.counting import counted
+from clawpurse.wallet.delivery import Payment
 from clawpurse.wallet.describe import Line, describe_body, describe_transaction, words_for
-from clawpurse.wallet.receipts import DOCUMENT_BYTES_MAX, ReceiptStore, verify_payment
+from clawpurse.wallet.offline import FILE_BYTES_MAX, FORMAT, OfflineFile, from_text
+from clawpurse.wallet.receipts import DOCUMENT_BYTES_MAX, ReceiptStore
+from clawpurse.wallet.verdicts import PAYMENT, verify_document
 
 # A signed form is an array of two parts, a body one of fourteen (docs/protocol.md).
-_SIGNED_FIRST_BYTE: Final = b"\x92"
+SIGNED_FIRST_BYTE: Final = b"\x92"
 _STDIN: Final = "-"
 # Where a shortened id is looked for: what a person can have seen in a table lately.
 _KEYS_SEARCHED_MAX: Final = 20
@@ -123,7 +127,7 @@ def _tell_fate(
     return Exit.PENDING
 
 
-def _tell_final(session: Session, document: dict[str, Any], place: Path) -> int:
+def _tell_final(session: Session, document: dict[str, Any], place: Path | None) -> int:
     receipt = document["receipt"]
     ok = receipt["code"] == "ok"
     if session.json_mode:
@@ -134,44 +138,47 @@ def _tell_final(session: Session, document: dict[str, Any], place: Path) -> int:
         out.line(f"{out.mark(OK)} Final in block {document['height']}. Proof checked.")
     else:
         out.line(f"{out.mark(FAILED)} Failed in block {document['height']}: {receipt['reason']}")
-    out.fields([("Tx", document["txId"]), ("Receipt", shown(place))])
+    kept = "not saved" if place is None else shown(place)
+    out.fields([("Tx", document["txId"]), ("Receipt", kept)])
     return Exit.DONE if ok else Exit.REJECTED
 
 
 def verify(session: Session, file: str, genesis_hash: str) -> int:
-    """Judge a payment document offline; return 0 valid, 4 not."""
+    """Judge offline what a node proved, a payment or state; return 0 valid, 4 not."""
     trusted = _digest(genesis_hash, "genesis hash")
     data = _read(file, DOCUMENT_BYTES_MAX)
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
         raise UsageFault(
-            f"{file} is not JSON.", "", "clawpurse wallet send … --json prints what is read here"
+            f"{file} is not JSON.",
+            "",
+            "give what wallet send --json or rpc … prove=true printed",
         ) from None
-    verdict = verify_payment(document, trusted, build_registry())
+    verdict = verify_document(document, trusted, build_registry())
+    tx_id = None if verdict.tx_id is None else f"0x{verdict.tx_id.hex()}"
     if session.json_mode:
-        session.out.emit(
-            {
-                "valid": verdict.valid,
-                "txId": None if verdict.tx_id is None else f"0x{verdict.tx_id.hex()}",
-                "height": verdict.height,
-                "reason": verdict.reason,
-            }
-        )
+        about: dict[str, Any] = {"valid": verdict.valid, "kind": verdict.kind}
+        if verdict.kind == PAYMENT:
+            about["txId"] = tx_id
+        about |= {"height": verdict.height, "reason": verdict.reason}
+        session.out.emit({**about, "proved": list(verdict.proved)})
     else:
         mark = session.out.mark(OK if verdict.valid else FAILED)
         word = "Valid" if verdict.valid else "Not valid"
         session.out.line(f"{mark} {word}. {verdict.reason}")
-        if verdict.tx_id is not None:
-            session.out.fields([("Tx", f"0x{verdict.tx_id.hex()}")])
+        for line in verdict.proved if verdict.kind != PAYMENT else ():
+            session.out.line(f"  {line}")
+        if tx_id is not None:
+            session.out.fields([("Tx", tx_id)])
     return Exit.DONE if verdict.valid else Exit.REJECTED
 
 
 def decode(session: Session, source: str) -> None:
     """Show a signed transaction, or the body of one, in words."""
-    data = _transaction_bytes(source)
+    data = transaction_bytes(source)
     registry, words = build_registry(), words_for({})
-    signed = data[:1] == _SIGNED_FIRST_BYTE
+    signed = data[:1] == SIGNED_FIRST_BYTE
     lines: list[Line]
     if signed:
         transaction = decode_transaction(data)
@@ -199,67 +206,80 @@ def decode(session: Session, source: str) -> None:
 
 def submit(session: Session, source: str, timeout_s: int) -> int:
     """Send a signed transaction and wait. Raises `Rejected` and `Pending` as `wallet send`."""
-    transaction = decode_transaction(_transaction_bytes(source))
+    data = transaction_bytes(source)
+    if data[:1] != SIGNED_FIRST_BYTE:
+        raise UsageFault(
+            "Nobody has signed it.", "Nothing was sent.", f"clawpurse tx sign {source} --from NAME"
+        )
+    transaction = decode_transaction(data)
 
-    async def run() -> tuple[Fate, dict[str, Any] | None]:
+    async def run() -> tuple[Payment, Fate | None]:
         async with session.node() as node:
-            terms = await node.terms()
             body = transaction.body
-            if (body.chain_id, body.genesis_hash) != (terms.chain_id, terms.genesis_hash):
-                raise _other_chain(transaction, terms.chain_id)
-            try:
-                await node.submit(transaction.raw)
-            except RpcError as err:
-                known = next((one for one in Code if one.rpc_code == err.code), None)
-                if known is None:
-                    raise
-                reason = err.reason[:1].upper() + err.reason[1:].rstrip(".") + "."
-                raise Rejected(reason, "Nothing was sent.", err.hint, code=known) from err
-            fate = await node.wait(transaction.tx_id, timeout_s * 1000)
-            if fate.status != "final":
-                return fate, None
-            return fate, await node.proven_payment(fate.tx_id, terms.genesis_hash, build_registry())
+            terms = await refuse_other_chain(node, body)
+            payments = payments_in(session, node)
+            key = body.idempotency_key or transaction.tx_id
+            await resume_left(session, payments, terms, key)
+            with accept_refused():
+                payment = await payments.submit_signed(transaction, timeout_s * 1000)
+            if payment.status in ("expired", "replaced"):
+                return payment, await node.wait(transaction.tx_id, 0)
+            return payment, None
 
-    try:
-        fate, document = trio.run(run)
-    except Refused as err:
-        raise Rejected(err.reason, "Nothing was sent.", "add --rpc URL", code=err.code) from err
-    if document is None and fate.status in ("pending", "accepted", "unknown"):
+    payment, fate = trio.run(run)
+    if fate is not None:
+        return _tell_fate(session, fate, None, timeout_s)
+    if payment.document is None:
         raise Pending(
             f"Pending after {timeout_s} s; may still be final.",
             "Do not resend.",
             f"clawpurse tx wait 0x{transaction.tx_id.hex()}",
         )
-    return _tell_fate(session, fate, document, timeout_s)
+    if payment.receipt_problem:
+        session.out.warn(f"It is final; its receipt is not saved: {payment.receipt_problem}")
+    return _tell_final(session, dict(payment.document), payment.receipt_file)
 
 
-def _other_chain(transaction: Transaction, chain_id: str) -> Rejected:
-    theirs = chain_id
-    if transaction.body.chain_id == chain_id:
-        theirs = f"another {chain_id}"
-    return Rejected(
-        f"Signed for {transaction.body.chain_id}, node runs {theirs}.",
-        "Nothing was sent.",
+async def refuse_other_chain(node: NodeClient, body: Body) -> ChainTerms:
+    """Return which network a node runs. Raises `Rejected` when the body is for another."""
+    try:
+        terms = await node.terms()
+    except Refused as err:
+        raise Rejected(err.reason, NOTHING, "add --rpc URL", code=err.code) from err
+    if (body.chain_id, body.genesis_hash) == (terms.chain_id, terms.genesis_hash):
+        return terms
+    same_name = body.chain_id == terms.chain_id
+    theirs = f"another {terms.chain_id}" if same_name else terms.chain_id
+    raise Rejected(
+        f"Signed for {body.chain_id}, node runs {theirs}.",
+        NOTHING,
         "add --rpc URL",
         code=Code.WRONG_CHAIN,
     )
 
 
-def _transaction_bytes(source: str) -> bytes:
+def transaction_bytes(source: str) -> bytes:
     """Return the bytes that a file, stdin or hex text holds: raw, hex, or JSON with `tx`/`raw`."""
     if source.startswith("0x"):
         return _hex(source, "transaction")
-    data = _read(source, 4 * TX_BYTES_MAX)
+    data = _read(source, FILE_BYTES_MAX)
     text = data.strip()
     if text.startswith(b"0x"):
         return _hex(text.decode("ascii", "replace"), "transaction")
     if text.startswith(b"{"):
         try:
             document = json.loads(text)
+            if document.get("format") == FORMAT:
+                return _offline_bytes(from_text(text))
             return _hex(str(document.get("tx") or document["raw"]), "transaction")
         except (ValueError, KeyError):
             raise UsageFault(f"{source} has no transaction (tx or raw).", "", "") from None
     return data
+
+
+def _offline_bytes(file: OfflineFile) -> bytes:
+    """Return the signed form of a file of `tx build`, its body while nobody signed it."""
+    return file.signed_form if file.signatures else file.body_bytes
 
 
 def _read(source: str, size_max: int) -> bytes:
@@ -286,5 +306,5 @@ def _hex(text: str, field: str) -> bytes:
 def _digest(text: str, field: str) -> bytes:
     octets = _hex(text, field)
     if len(octets) != crypto.HASH_BYTES:
-        raise Malformed(field, f"is {len(octets)} bytes, 32 are required")
+        raise Malformed(field, f"is {counted(len(octets), 'byte')}, 32 are required")
     return octets

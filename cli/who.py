@@ -9,6 +9,7 @@ from clawpurse.cli.session import Session
 from clawpurse.ledger.address import ACCOUNT_PREFIX
 from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.wallet.home import Named
+from clawpurse.wallet.labels import labels_in
 
 # Enough of a mistyped address to recognise it, too little to copy it.
 _SHORT_CHARS = 8
@@ -42,8 +43,11 @@ def own_or_named(session: Session, text: str | None, command: str) -> Named:
 
 
 def own_key(session: Session, command: str) -> str:
-    """Return the name of the only key. `command` is what to type with a name, for the error."""
-    names = session.keystore.names()
+    """Return the name of the only key, else of the only account that is looked at.
+
+    `command` is what to type with a name, for the error.
+    """
+    names = session.keystore.signing_names() or session.keystore.names()
     if not names:
         raise UsageFault("There is no key yet.", "", "clawpurse keys add alice")
     if len(names) > 1:
@@ -55,3 +59,8 @@ def own_key(session: Session, command: str) -> str:
 def titled(named: Named, account: str) -> str:
     """Return a label with the whole account, or the account alone."""
     return account if named.label is None else f"{named.label} {account}"
+
+
+def labels_of(session: Session) -> dict[str, str]:
+    """Return the names of all accounts that this home knows by address, read once for a table."""
+    return labels_in(session.client_home.contacts(), session.keystore)

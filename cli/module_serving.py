@@ -1,0 +1,193 @@
+"""`module serve`: puts together what was typed, says where it listens, stops on a signal."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import trio
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from clawpurse.cli import prompts
+from clawpurse.cli.failures import UsageFault
+from clawpurse.cli.modules import module_folder
+from clawpurse.cli.output import OK
+from clawpurse.cli.serving import origin_of, place_of
+from clawpurse.cli.session import Session, shown
+from clawpurse.cli.token_files import token_in
+from clawpurse.cli.version import version
+from clawpurse.cli.who import account_named
+from clawpurse.modules.kit.service.host import Place
+from clawpurse.modules.kit.web.client import RpcClient
+from clawpurse.modules.kit.web.tls import TlsFiles
+from clawpurse.node.hosting import PORTS, Listening, Sending, Settings, load_service
+from clawpurse.node.hosting import serve as run_service
+from clawpurse.node.logs import start_logging, stop_logging
+from clawpurse.wallet.durable import read_private
+from clawpurse.wallet.home import check_rpc_url
+
+URL_BYTES_MAX = 4_096
+
+
+class Wish(NamedTuple):
+    """What was typed."""
+
+    name: str
+    node_url: str | None
+    data: Path | None
+    database: str | None
+    database_file: Path | None
+    master_key_file: Path | None
+    master_key_command: str | None
+    master_passphrase_file: Path | None
+    listen: str | None
+    tls_certificate: Path | None
+    tls_key: Path | None
+    hosts: tuple[str, ...]
+    origins: tuple[str, ...]
+    webhook_allow: tuple[str, ...]
+    audit: str | None
+    audit_token_file: Path | None
+    passphrase_file: Path | None
+    owner: str | None
+    lane: int
+
+
+def serve(session: Session, wish: Wish) -> None:
+    """Run a module until SIGINT or SIGTERM. Raises as `hosting.serve`."""
+    service = load_service(wish.name)
+    url = session.network().rpc_urls[0] if wish.node_url is None else check_rpc_url(wish.node_url)
+    host, ports = "127.0.0.1", tuple(PORTS)
+    if wish.listen is not None:
+        host, port = place_of(wish.listen)
+        ports = (port,)
+    tls = _tls(wish, host)
+    sending = None
+    if wish.passphrase_file is not None:
+        owner = None if wish.owner is None else account_named(session, wish.owner).account
+        passphrase = prompts.passphrase(session.out, wish.passphrase_file, "")
+        sending = Sending(passphrase, owner, wish.lane)
+    place = Place(
+        module_folder(session, wish.name, wish.data),
+        _database(wish),
+        None if wish.master_key_file is None else wish.master_key_file.expanduser().absolute(),
+        wish.master_key_command or "",
+        ""
+        if wish.master_passphrase_file is None
+        else prompts.passphrase(session.out, wish.master_passphrase_file, ""),
+    )
+
+    def connect() -> RpcClient:
+        return session.connect(url)
+
+    settings = Settings(
+        service,
+        place,
+        connect,
+        session.now_ms,
+        version(),
+        host=host,
+        ports=ports,
+        tls=tls,
+        hosts=frozenset(one.lower() for one in wish.hosts),
+        origins=frozenset(origin_of(one) for one in wish.origins),
+        sending=sending,
+        audit=_audit(session, wish),
+        webhook_allow=wish.webhook_allow,
+    )
+    log = start_logging("modules", "info", "json" if session.json_mode else "text")
+    try:
+        trio.run(_run, session, settings, url)
+    finally:
+        stop_logging(log)
+
+
+async def _run(session: Session, settings: Settings, node_url: str) -> None:
+    """Serve, say so, and stop cleanly on a signal; a second one ends at once."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+
+            async def serving(*, task_status: trio.TaskStatus[Listening]) -> None:
+                await run_service(settings, task_status=task_status)
+                nursery.cancel_scope.cancel()
+
+            listening: Listening = await nursery.start(serving)
+            _tell(session, settings, listening, node_url)
+            async for _ in signals:
+                if listening.stopping():
+                    nursery.cancel_scope.cancel()
+                listening.stop()
+    session.out.note("stopped")
+
+
+def _tell(session: Session, settings: Settings, listening: Listening, node_url: str) -> None:
+    out, host = session.out, listening.host
+    name = host.name
+    if session.json_mode:
+        out.emit({"module": name, "url": listening.url, "node": node_url, "pid": os.getpid()})
+        return
+    out.line(f"{out.mark(OK)} {host.manifest.title} {host.manifest.version}")
+    out.line(f"  JSON-RPC   {listening.url}")
+    out.line(f"  Node       {node_url}")
+    out.line(f"  Records    {shown(Path(host.database.place.removeprefix('sqlite:///')))}")
+    out.note(f"Next: clawpurse module token create {name} --account NAME --out NAME.token")
+
+
+def _audit(session: Session, wish: Wish) -> Callable[[], RpcClient] | None:
+    """Return the way to the audit log, if one was named."""
+    if wish.audit is None:
+        return None
+    url = check_rpc_url(wish.audit)
+    token = None if wish.audit_token_file is None else token_in(wish.audit_token_file)
+
+    def connect() -> RpcClient:
+        return session.connect(url, token)
+
+    return connect
+
+
+def _tls(wish: Wish, host: str) -> TlsFiles | None:
+    if (wish.tls_certificate is None) != (wish.tls_key is None):
+        raise UsageFault(
+            "A certificate needs its key.", "", "--tls-certificate FILE --tls-key FILE"
+        )
+    if wish.tls_certificate is not None and wish.tls_key is not None:
+        return TlsFiles(wish.tls_certificate.expanduser(), wish.tls_key.expanduser())
+    try:
+        near = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        near = False
+    if not near:
+        raise UsageFault(
+            f"{host} is open beyond this machine: tokens would be read on the way.",
+            "",
+            "--tls-certificate FILE --tls-key FILE, or --listen 127.0.0.1:0",
+        )
+    return None
+
+
+def _database(wish: Wish) -> str:
+    """Return the URL. Raises `UsageFault` for a password where every process can read it."""
+    if wish.database_file is not None:
+        if wish.database is not None:
+            raise UsageFault("One database is enough.", "", "--database or --database-file")
+        return read_private(wish.database_file.expanduser(), URL_BYTES_MAX).decode().strip()
+    if wish.database is None:
+        return ""
+    try:
+        secret = make_url(wish.database).password if "://" in wish.database else None
+    except ArgumentError:
+        secret = None
+    if secret is not None or urlsplit(wish.database).password:
+        raise UsageFault(
+            "A password in an argument can be read by everybody on this machine.",
+            "",
+            "--database-file FILE (0600), or ~/.pgpass",
+        )
+    return wish.database
