@@ -21,18 +21,21 @@ SOAK_JOBS ?= $(if $(filter auto,$(JOBS)),$(shell nproc 2>/dev/null || echo 2),$(
 PYTEST_ARGS ?=
 
 PACKAGES := ledger consensus p2p modules wallet node cli benches
-BENCHES := throughput finality state_growth rpc actions
+BENCHES := throughput finality state_growth rpc fanout loop_lag actions audit
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 HOME_DIR := $(if $(DATA),$(DATA),$(or $(CLAWPURSE_HOME),~/.clawpurse)/testnet)
 
 export VENV
+# Tests start hundreds of processes: each would compile all of our code again, which costs more
+# than running it.
+unexport PYTHONDONTWRITEBYTECODE
 ENVIRONMENT = MAKE_TARGET=$@ $(if $(PYTHON),PYTHON=$(PYTHON)) scripts/environment
 PYTEST = $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 # Real processes, sockets and disks on the real clock have the machine to themselves.
 PARALLEL = -n $(JOBS) --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full check bench soak layout reference clean
+.PHONY: help run test test-full check bench soak layout reference vendor screenshots clean
 .SUFFIXES:
 
 help:
@@ -44,6 +47,8 @@ help:
 	@echo "make soak        random seeds for as long as told: SEEDS=n or MINUTES=n"
 	@echo "make layout      writes docs/layout.md anew"
 	@echo "make reference   writes docs/reference/ anew"
+	@echo "make vendor      bundles what the pages bring along anew (needs npm)"
+	@echo "make screenshots draws docs/images/ anew, from a real network in Chromium"
 	@echo "make clean       removes what was built here; never a chain or a key"
 
 # CLAWPURSE_UNDER_MAKE: the heading is printed already, and hints name `make run`.
@@ -95,7 +100,17 @@ layout:
 reference:
 	@$(ENVIRONMENT) dev
 	$(VENV)/bin/python scripts/rpc_reference.py
+	$(VENV)/bin/python scripts/wallet_reference.py
 	$(VENV)/bin/python scripts/ledger_reference.py
+	$(VENV)/bin/python scripts/runbooks.py
+
+vendor:
+	@$(ENVIRONMENT) dev
+	$(VENV)/bin/python scripts/vendor_pages.py
+
+screenshots:
+	@$(ENVIRONMENT) dev
+	CLAWPURSE_SCREENSHOTS=1 $(PYTEST) tests/browser/test_screenshots.py tests/browser/test_outage.py
 
 clean:
 	rm -rf $(VENV) .ns build dist clawpurse.egg-info .coverage htmlcov

@@ -4,7 +4,9 @@
 
 `account_getBalances` over kept connections, each with one request in flight: the node's loop
 is the one core that the bar speaks of, this process is the other. Beside calls per second stand
-calls per CPU second of the node, which a crowded machine disturbs less.
+calls per CPU second of the node, which a crowded machine disturbs less. In the same run the same
+client drives two servers that look nothing up: a bare loop that answers a constant, which is the
+limit, and uvicorn, where it is installed (`pip install uvicorn`), which is a peer.
 """
 
 from __future__ import annotations
@@ -12,10 +14,14 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import random
 import select
 import socket
+import subprocess
+import sys
 import time
+from importlib.util import find_spec
 from typing import Any, Final, NamedTuple
 
 from clawpurse.benches.limits import loopback_per_s
@@ -103,6 +109,45 @@ def measure(network: BenchNetwork, requests: list[bytes], count: int, connection
     return Result(seconds, network.usage()[0].cpu_s - cpu_s, times_ms)
 
 
+def measure_constant(name: str, requests: list[bytes], count: int, connections: int) -> Result:
+    """Drive a server of `constant_server` in a process of its own, as `measure` drives a node."""
+    command = [sys.executable, "-m", "clawpurse.benches.constant_server", name]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        try:
+            port = int(server.stdout.readline())
+            drive(port, requests, max(1, count // 10), connections)
+            cpu_s = process_cpu_s(server.pid)
+            began = time.monotonic()
+            times_ms = drive(port, requests, count, connections)
+            seconds = time.monotonic() - began
+            return Result(seconds, process_cpu_s(server.pid) - cpu_s, times_ms)
+        finally:
+            server.terminate()
+
+
+def process_cpu_s(pid: int) -> float:
+    """Return the CPU seconds that a process has used."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def compare(requests: list[bytes], count: int, connections: int) -> dict[str, Any]:
+    """Return what servers that look nothing up reach with the same client."""
+    figures: dict[str, Any] = {}
+    for name in ("httptools", "uvicorn"):
+        if name == "uvicorn" and find_spec("uvicorn") is None:
+            figures["peer_uvicorn_calls_per_s"] = None
+            continue
+        found = measure_constant(name, requests, count, connections)
+        label = "limit_constant" if name == "httptools" else "peer_uvicorn"
+        figures[f"{label}_calls_per_s"] = round(count / found.seconds)
+        figures[f"{label}_calls_per_cpu_s"] = round(count / max(found.cpu_s, 0.01))
+        figures[f"{label}_p99_ms"] = round(percentile(found.times_ms, 0.99), 2)
+    return figures
+
+
 def make_requests(network: BenchNetwork) -> tuple[list[bytes], list[bytes]]:
     """Return single requests and batches of a hundred, for accounts drawn at random."""
     draw = random.Random(1)
@@ -130,6 +175,8 @@ def run(calls: int, connections: int) -> None:
         single = measure(network, single_requests, calls, connections)
         batches = max(connections, calls // BATCH * 5)
         batched = measure(network, batched_requests, batches, connections)
+        # A peer may be slow; a quarter of the calls tells its rate as well.
+        compared = compare(single_requests, max(1, calls // 4), connections)
         resident_mb = network.usage()[0].resident_mb
         network.check([0] * ACCOUNTS)
     round_trips.append(loopback_per_s())
@@ -146,6 +193,7 @@ def run(calls: int, connections: int) -> None:
         "batched_calls_per_cpu_s": round(batches * BATCH / max(batched.cpu_s, 0.01)),
         "batch_p99_ms": round(percentile(batched.times_ms, 0.99), 2),
         "rss_mb_per_node": resident_mb,
+        **compared,
         "limit_loopback_per_s": [round(rate) for rate in round_trips],
     }
     met = None

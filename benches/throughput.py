@@ -18,9 +18,9 @@ import threading
 import time
 from typing import Any, Final
 
+from clawpurse.benches.lag import lag_ms, look
 from clawpurse.benches.limits import verify_cpu_us, verify_per_s
 from clawpurse.benches.link import Link, http_request, rpc_request
-from clawpurse.benches.loop_lag import lag_ms, look
 from clawpurse.benches.network import BenchNetwork
 from clawpurse.benches.report import print_report
 

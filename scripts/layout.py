@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import fnmatch
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -58,10 +59,22 @@ DESCRIBED: dict[str, str] = {
     "setup.cfg": "maps the top-level folders to `clawpurse.*`",
     "stubs/*": "types for {stem}",
     "tests/vectors/*.json": "golden vectors: {words}",
+    "modules/kit/pages/package.json": "tells Node.js, in tests, that scripts are ES modules",
+    "node/dashboard/package.json": "tells Node.js, in tests, that scripts are ES modules",
+    "modules/kit/pages/static/vendor/noble.js": "signatures and hashes, bundled by `make vendor`",
+    "modules/kit/pages/static/vendor/preact.js": "Preact, hooks and htm, bundled by `make vendor`",
+    "modules/kit/pages/static/vendor/uplot.js": "uPlot, bundled by `make vendor`",
+    "modules/kit/pages/static/vendor/vendor.json": "versions, licences and SHA-256 of the bundles",
+    "modules/kit/pages/static/vendor/licences.txt": "the licences of what is bundled",
+    "modules/kit/pages/static/style.css": "one sheet for all pages: tokens, light and dark, phone",
+    "node/dashboard/static/index.html": "the one page into which all others are drawn",
+    "scripts/vendor/package.json": "what `make vendor` bundles, by exact version",
+    "scripts/vendor/package-lock.json": "the same with checksums, for `npm ci`",
     "*/py.typed": "tells type checkers that this package is typed",
     "*.json": "data: {words}",
     "*.html": "page: {words}",
     "*.txt": "data: {words}",
+    "*.png": "picture: {words}",
 }
 
 HEADING = """# Layout
@@ -103,7 +116,11 @@ def line_of(path: str) -> str:
     if listed is not None:
         return listed
     text = (ROOT / path).read_text("utf-8")
-    if path.endswith(".py"):
+    if path.endswith((".js", ".mjs")):
+        # A script speaks in the comment that it begins with.
+        said = itertools.takewhile(lambda line: line.startswith("//"), text.splitlines())
+        spoken: str | None = " ".join(line.removeprefix("//") for line in said)
+    elif path.endswith(".py"):
         spoken = ast.get_docstring(ast.parse(text, path))
     else:
         spoken = next((line[2:] for line in text.splitlines() if line.startswith("# ")), None)

@@ -7,6 +7,7 @@ whose path is this root, before any test module is imported.
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import importlib.util
 import os
@@ -34,6 +35,7 @@ if Path(str(clawpurse.ledger.__file__)).resolve().parent.parent != ROOT:
 settings.register_profile(
     "clawpurse", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
+settings.register_profile("repeatable", settings.get_profile("clawpurse"), derandomize=True)
 settings.load_profile("clawpurse")
 os.environ.setdefault("PYTHONWARNINGS", "error")
 
@@ -73,6 +75,15 @@ def soak_seeds(request: pytest.FixtureRequest) -> Iterator[int]:
             seed += shares
 
     return seeds()
+
+
+def pytest_collection_finish() -> None:
+    """Leave alone what lives until the end: ten thousand tests and every module.
+
+    A full collection that goes over them takes half a second, and there are hundreds.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

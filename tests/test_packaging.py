@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
+import posixpath
 import re
 import shutil
 import subprocess
@@ -83,3 +85,51 @@ def test_every_requirement_is_pinned_in_range() -> None:
     }
     names = {re.sub(r"[-_.]+", "-", re.split(r"[><=\[]", one)[0]).lower() for one in wanted}
     assert names - pinned == set()
+
+
+# Run where nothing of the repository is: what the pages of the unpacked wheel are made of.
+PROBE = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from clawpurse.node.alerts import KINDS
+from clawpurse.node.dashboard import dashboard
+site = dashboard()
+files = {name: file.data.decode() for name, file in site.files.items()}
+loaded = {name: one.__file__ for name, one in sys.modules.items() if name.startswith("clawpurse.")}
+print(json.dumps({"files": files, "alerts": sorted(KINDS), "loaded": loaded}))
+"""
+NAMED = re.compile(r"""(?:\bfrom |\bimport\(|href=|src=|= )"((?:/assets|\.{1,2})/[^"]+)\"""")
+PAGE = re.compile(r"""\bpage\("(\w+)"\)""")
+
+
+@pytest.mark.full
+def test_the_pages_of_the_wheel_are_whole(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """A file that a page names and the wheel lacks is an empty page, but not on our machine."""
+    wheel.extractall(tmp_path / "site")
+    environment = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-c", PROBE, str(tmp_path / "site")]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    found = json.loads(done.stdout)
+    outside = {
+        name: file
+        for name, file in found["loaded"].items()
+        if file is not None and not Path(file).is_relative_to(tmp_path)
+    }
+    assert outside == {}
+    files = {f"/assets/{name}": text for name, text in found["files"].items()}
+    named = {
+        posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+        for name, text in files.items()
+        if "/vendor/" not in name
+        for target in NAMED.findall(text)
+    }
+    pages = PAGE.findall(files["/assets/node/app.js"])
+    named |= {f"/assets/node/pages/{page}.js" for page in pages}
+    assert {"/assets/kit/vendor/uplot.js", "/assets/node/runbooks.json"} <= named
+    assert len(pages) > 10
+    assert sorted(named - set(files)) == []
+    books = json.loads(files["/assets/node/runbooks.json"])
+    assert sorted(books) == found["alerts"]
+    assert all(len(book["parts"]) >= 2 for book in books.values())

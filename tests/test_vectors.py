@@ -40,6 +40,7 @@ from clawpurse.node.messages import (
     TransactionKind,
 )
 from clawpurse.p2p.channels import Channel
+from clawpurse.wallet.verdicts import verify_document
 from tests.ledger.sandbox import ALICE, BOB, Sandbox
 from tests.vectors import generate, stranger
 from tests.vectors.stranger import octets
@@ -478,6 +479,39 @@ def test_a_stranger_checks_a_payment_from_the_genesis_hash_alone() -> None:
         assert stranger.check_payment(forged, genesis_hash) is None
     forged = {**proof, "index": 1}
     assert stranger.check_payment(forged, genesis_hash) is None
+
+
+def test_a_stranger_checks_every_proof_of_state_from_the_genesis_hash_alone() -> None:
+    """By the document and these vectors alone, and as our own verifier does."""
+    vectors, registry = VECTORS["stateBundles"], build_registry()
+    genesis_hash, last = octets(vectors["genesisHash"]), len(VECTORS["blocks"])
+    for name, bundle in vectors["proofs"].items():
+        verdict = verify_document(bundle, genesis_hash, registry)
+        assert verdict.valid and verdict.height == last, (name, verdict.reason)
+        assert verdict.kind == bundle["kind"]
+        proven = stranger.check_state(bundle, genesis_hash)
+        assert proven is not None and proven[-1][0] == last, name
+        assert stranger.check_state(bundle, bytes(32)) is None
+    ((_, values),) = stranger.check_state(vectors["proofs"]["no such account"], genesis_hash) or []
+    assert list(values.values()) == [None]
+    ends = stranger.check_state(vectors["proofs"]["a statement"], genesis_hash)
+    assert ends is not None and [height for height, _ in ends] == [1, last]
+
+
+def test_refused_proofs_of_state_are_refused_at_the_step_that_is_named() -> None:
+    vectors, registry = VECTORS["stateBundles"], build_registry()
+    genesis_hash = octets(vectors["genesisHash"])
+    steps = {"proof", "genesis", "authorityChanges", "header", "certificate", "values"}
+    assert {case["step"] for case in vectors["refused"]} == steps
+    for case in vectors["refused"]:
+        forged = json.loads(json.dumps(vectors["proofs"][case["of"]]))
+        inner = forged
+        for name in case["at"][:-1]:
+            inner = inner[name]
+        inner[case["at"][-1]] = case["becomes"]
+        verdict = verify_document(forged, genesis_hash, registry)
+        assert (verdict.valid, verdict.step) == (False, case["step"]), (case, verdict.reason)
+        assert stranger.check_state(forged, genesis_hash) is None, case
 
 
 def test_the_state_s_records_are_as_the_document_says() -> None:

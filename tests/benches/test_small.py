@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from clawpurse.benches.lag import Look, lag_ms
 from clawpurse.benches.limits import verify_cpu_us, verify_per_s
 from clawpurse.benches.link import answer_end
-from clawpurse.benches.loop_lag import Look, lag_ms
 from clawpurse.benches.network import percentile
 
 SECONDS_MAX = 60

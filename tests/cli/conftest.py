@@ -11,8 +11,10 @@ import pytest
 
 from clawpurse.cli.main import run
 from clawpurse.cli.session import Session
+from clawpurse.wallet.home import ClientHome
 from clawpurse.wallet.keyfile import KdfCost
 from clawpurse.wallet.keystore import Keystore
+from clawpurse.wallet.rehearsal import restores
 from tests.cli.fakenode import FakeNode
 from tests.wallet.smallchain import START_MS
 
@@ -70,7 +72,12 @@ def cli(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Cli:
-    """`cli("wallet", "balance", env={…})`: runs a command line and returns what came of it."""
+    """`cli("wallet", "balance", env={…})`: runs a command line and returns what came of it.
+
+    Its key files cost a guesser little: a quarter of a second a key adds up in tests.
+    """
+    monkeypatch.setattr(ClientHome.keystore, "__defaults__", (KdfCost(1, 8 * 2**20),))
+    monkeypatch.setattr(restores, "__kwdefaults__", {"cost": KdfCost(1, 8 * 2**20)})
 
     def call(*arguments: str, env: dict[str, str] | None = None) -> Done:
         capsys.readouterr()

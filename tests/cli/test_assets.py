@@ -24,7 +24,7 @@ from clawpurse.modules.assets import records
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context
 from clawpurse.node.rpc import asset_methods as rpc
-from clawpurse.node.rpc.account_methods import _balances
+from clawpurse.node.rpc.histories import balances_in
 from clawpurse.node.rpc.services import Services
 from clawpurse.wallet.keystore import Keystore
 from tests.cli.conftest import Cli, Done
@@ -56,7 +56,7 @@ def ready(node: FakeNode, wallet: Keystore) -> None:
 
     def balances(given: dict[str, Any]) -> Any:
         account = account_from_text(given["account"])
-        found = _balances(_State(node.chain.state), account, newest=True)
+        found = balances_in(_State(node.chain.state), account, newest=True)
         return {"account": given["account"], "balances": found}
 
     node.overrides["account_getBalances"] = balances

@@ -226,7 +226,7 @@ def test_officers_reject_and_set_how_many_decide(hand: Hand, file: str) -> None:
     assert "1 of 2 officers said so." in said
     assert "1 said compliance.setQuorum [1, 60000]" in hand.shows("compliance", "proposals")
     said = hand.done("compliance", "quorum", "1", "--delay", "1m", by="bob")
-    assert "1 officers decide, policies wait 1m." in said
+    assert "1 officer decides, policies wait 1m." in said
     assert hand.json("compliance", "rules")["quorum"] == {"needed": 1, "delayMs": 60_000}
 
 

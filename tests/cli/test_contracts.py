@@ -292,7 +292,7 @@ def test_a_channel_from_its_opening_to_its_end(hand: Hand, tmp_path: Path) -> No
     vouchers = tmp_path / "vouchers.jsonl"
     vouchers.write_text(made)
     offline = hand.cli("channel", "check", str(vouchers), "--terms", str(terms))
-    assert (offline.code, offline.out.split()[0]) == (0, "1000")
+    assert (offline.code, offline.out.split()[0]) == (0, "1,000")
     online = hand.cli("channel", "check", str(vouchers))
     assert online.code == 0 and "100.00 CLAW now" in online.out
     assert "more can be paid" in hand.done("channel", "topup", channel, "1.50")

@@ -5,21 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from clawpurse.ledger.address import account_text
 from clawpurse.wallet.keystore import Keystore
 from tests.cli.conftest import PASSPHRASE, Cli
 from tests.cli.fakenode import FakeNode
-
-
-@pytest.fixture(autouse=True)
-def _cheap(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """Key files that cost a guesser little: a quarter of a second a key adds up in tests."""
-    from clawpurse.wallet import home
-    from clawpurse.wallet.keyfile import KdfCost
-
-    monkeypatch.setattr(home.ClientHome.keystore, "__defaults__", (KdfCost(1, 8 * 2**20),))
 
 
 def test_without_a_terminal_words_go_into_a_file_or_nowhere(
@@ -93,11 +82,11 @@ def test_keys_are_listed_and_shown(cli: Cli, wallet: Keystore, node: FakeNode) -
     account = account_text(node.chain.alice.account)
     assert cli("keys", "list").out.splitlines()[0] == f"alice\t{account}"
     shown = json.loads(cli("keys", "show", "alice", "--json").out)
-    assert list(shown) == ["name", "account", "path", "publicKey"]
+    assert list(shown) == ["name", "account", "path", "publicKey", "watchOnly", "label"]
     assert shown["account"] == account
     assert cli("address", "alice").out == account + "\n"
     assert cli("receive", "alice", "--json").out == (
-        json.dumps({"name": "alice", "account": account}) + "\n"
+        json.dumps({"name": "alice", "account": account, "uri": f"clawpurse:{account}"}) + "\n"
     )
     (wallet.directory / "bob.json").write_text("{}")
     damaged = cli("keys", "list", "--json")

@@ -123,6 +123,33 @@ def test_balances_are_minor_units_for_programs(cli: Cli, node: FakeNode) -> None
 
 
 @pytest.mark.usefixtures("wallet")
+def test_a_held_amount_is_told_with_what_ends_it(cli: Cli, node: FakeNode) -> None:
+    """Less than one had is no riddle: what holds it, for whom, until when."""
+    alice, bob = (account_text(key.account) for key in (node.chain.alice, node.chain.bob))
+    hold_id = "0x" + "ab" * 32
+    held = {"asset": "CLAW", "amount": "25000", "held": "2500", "decimals": 2}
+    node.overrides["account_getBalances"] = lambda _: {"account": alice, "balances": [held]}
+    node.overrides["payment_listObjects"] = lambda _: {"objects": [], "nextCursor": None}
+    one = {
+        "holdId": hold_id, "purpose": "rule", "asset": "CLAW", "amount": "2000", "payer": alice,
+        "payee": bob, "rule": "compliance.large", "expires": "2027-01-18T08:00:00.000Z",
+        "atExpiry": "return",
+    }  # fmt: skip
+    node.overrides["payment_listHolds"] = lambda _: {"holds": [one], "nextCursor": None}
+    done = cli("wallet", "balance", "alice", "--held")
+    assert done.out.splitlines() == [
+        "CLAW\t250.00\t25.00",
+        "  20.00 CLAW, stopped by compliance.large to bob, comes back 2027-01-18 08:00 UTC; "
+        "says who decides:",
+        f"    clawpurse hold show {hold_id}",
+    ]
+    assert "! 5.00 CLAW held are in none of these" in done.err
+    document = json.loads(cli("wallet", "balance", "alice", "--held", "--json").out)
+    assert document["heldBy"][0]["id"] == hold_id
+    assert cli("wallet", "balance", "alice").out == "CLAW\t250.00\t25.00\n"
+
+
+@pytest.mark.usefixtures("wallet")
 def test_the_faucet_says_what_it_paid(cli: Cli, node: FakeNode) -> None:
     """The second command that everybody types."""
     done = cli("faucet", "alice")
@@ -145,6 +172,33 @@ def test_contacts_are_names_for_accounts(cli: Cli, wallet: Keystore, node: FakeN
     assert taken.code == 1
     assert cli("wallet", "contacts", "remove", "carol").code == 0
     assert cli("address", "carol").code == 2
+
+
+def test_contacts_go_to_another_wallet_and_come_back(
+    cli: Cli, wallet: Keystore, tmp_path: Path
+) -> None:
+    """An address book that is typed again has slips in it."""
+    account, other = (account_text(bytes([number]) * 32) for number in (0x44, 0x45))
+    cli("wallet", "contacts", "add", "carol", account, "--note", "=Milan")
+    for name in ("book.csv", "book.json"):
+        file = tmp_path / name
+        done = cli("wallet", "contacts", "export", str(file))
+        assert done.out == f"✓ {file}: 1 contact\n"
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert cli("wallet", "contacts", "export", str(file)).code == 2
+        cli("wallet", "contacts", "remove", "carol")
+        assert cli("wallet", "contacts", "import", str(file)).out == "✓ 1 contact imported\n"
+        assert cli("wallet", "contacts").out == f"carol\t{account}\t=Milan\n"
+    file = tmp_path / "book.csv"
+    file.write_text(file.read_text() + f"dave,{other},\n")
+    again = cli("wallet", "contacts", "import", str(file))
+    assert (again.out, again.err) == ("✓ 1 contact imported\n", "1 was there already: carol\n")
+    file.write_text(f"name,account\nerin,{account_text(bytes(32))}\nalice,{other[:-1]}q\n")
+    wrong = cli("wallet", "contacts", "import", str(file))
+    assert wrong.code == 1
+    assert wrong.err.startswith("Line 3: account ") and "Nothing was imported." in wrong.err
+    assert "erin" not in cli("wallet", "contacts").out
+    assert cli("wallet", "contacts", "import", str(tmp_path / "none.csv")).code == 2
 
 
 def test_rpc_speaks_plain_parameters(cli: Cli, wallet: Keystore, node: FakeNode) -> None:

@@ -59,7 +59,7 @@ def test_the_promised_commands_are_there() -> None:
         keys add|keys list|keys show|keys import|keys export|keys rename|keys delete|keys backup
         wallet send|wallet balance|wallet history|wallet receive|wallet contacts
         address balance send receive history validators
-        tx wait|tx verify|tx decode|tx submit
+        tx wait|tx verify|tx decode|tx simulate|tx submit
         db check|authority show|consensus state|consensus explain|consensus evidence
     """
     for line in wanted.strip().splitlines():
@@ -89,7 +89,9 @@ def test_every_option_can_come_from_the_environment(name: str) -> None:
     for parameter in ALL[name].params:
         if not isinstance(parameter, click.Option):
             continue
-        never = parameter.name in ("yes", "i_understand", "allow_new_recipient", "override")
+        never = parameter.name in (
+            "yes", "i_understand", "allow_new_recipient", "override", "secret", "unchecked"
+        )  # fmt: skip
         if never:
             assert not parameter.envvar
         else:

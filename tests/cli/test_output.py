@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 
-from clawpurse.cli.output import Output
+from clawpurse.cli.output import Output, counted
 
 
 class Stream(io.StringIO):
@@ -90,8 +91,42 @@ def test_tables_for_people_and_for_pipes() -> None:
     assert out.getvalue() == "CLAW\t1,000.00\nEURX\t3.50\n"
 
 
+def test_a_table_fits_the_terminal_and_nothing_of_it_is_cut(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An address that breaks at the edge of the window is copied with a hole in it."""
+    made, out, _ = output(terminal=True)
+    monkeypatch.setattr(Output, "columns", 40)
+    long = "claw1" + "q" * 30
+    made.table(
+        ("block>", "", "who", "memo"),
+        [("1", made.mark("✓"), "bob", "rent"), ("12", made.mark("✗"), long, "x" * 9)],
+    )
+    plain = re.sub("\x1b\\[[0-9;]*m", "", out.getvalue()).splitlines()
+    assert plain == [
+        "block     who  memo",
+        "    1  ✓  bob  rent",
+        "   12  ✗",
+        f"  {long}",
+        "  xxxxxxxxx",
+    ]
+    assert "\x1b[2mblock" in out.getvalue()
+
+
 def test_an_empty_table_has_its_header() -> None:
     """Nothing there is shown as nothing there."""
     made, out, _ = output(colour=False)
     made.table(("asset", "amount>"), [])
     assert out.getvalue() == "asset  amount\n"
+
+
+def test_one_is_no_plural() -> None:
+    """`1 payments` looks like a program that does not know what it says."""
+    assert [counted(number, "payment") for number in (0, 1, 2, 1_200)] == [
+        "0 payments",
+        "1 payment",
+        "2 payments",
+        "1,200 payments",
+    ]
+    assert [counted(number, "authority") for number in (1, 4)] == ["1 authority", "4 authorities"]
+    assert (counted(2, "day"), counted(2, "holds", "hold")) == ("2 days", "2 hold")

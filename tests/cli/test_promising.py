@@ -291,3 +291,30 @@ def test_ids_references_and_amounts_are_checked_at_the_edge() -> None:
             id_of(wrong, "hold")
     with pytest.raises(UsageFault):
         parsed("0", "CLAW", 2)
+
+
+def test_limits_bind_every_way_of_paying(hand: Hand, cli: Cli, home: Path) -> None:
+    """Otherwise whoever may not send 40 sets 40 apart for the same account, or pays it back."""
+    tightened = cli(
+        *("wallet", "guardrails", "set", "alice", "--max", "CLAW", "30", "--per-day", "CLAW"),
+        *("50", "--confirm-above", "CLAW", "5", "--passphrase-file", hand.file),
+    )
+    assert tightened.code == 0, tightened.err
+    for words in (
+        ("escrow", "create", "bob", "40", "--finish-after", "10d"),
+        ("hold", "create", "bob", "40", "--expires", "7d", "--reason", "check", "--capture"),
+        ("schedule", "create", "bob", "40", "--at", "2h"),
+        ("pay", "bob", "40"),
+    ):
+        refused = hand.signs(*words)
+        assert refused.code == 4, (words, refused.err)
+        assert "is over your 30.00 CLAW limit" in refused.err
+        assert "Nothing was sent" in refused.err
+    said = hand.signs("escrow", "create", "bob", "28", "--finish-after", "10d")
+    assert (said.code, "CLAW" in said.err) == (0, True)
+    refused = hand.signs("wallet", "send", "bob", "28")
+    assert (refused.code, "50.00" in refused.err) == (4, True)
+    paid = hand.signs("pay", "alice", "29", "--refund-days", "30", by="bob")
+    assert paid.code == 0, paid.err
+    given_back = hand.signs("refund", shown_id(paid.out), "29")
+    assert (given_back.code, "50.00" in given_back.err) == (4, True)

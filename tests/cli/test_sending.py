@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import Code
 from clawpurse.modules.kit.web.errors import SYNCING, RpcError, Unreachable
 from clawpurse.wallet.keystore import Keystore
+from clawpurse.wallet.private_database import PrivateDatabase
 from tests.cli.conftest import Cli
 from tests.cli.fakenode import FakeNode
+from tests.wallet.test_state_proofs import Proving
 
 pytestmark = pytest.mark.usefixtures("wallet")
 NEW = account_text(b"\x77" * 32)
@@ -33,6 +36,7 @@ def test_a_payment_is_shown_made_proved_and_kept(
     assert done.err.splitlines() == [
         f"  To          bob {bob}",
         "  Amount      12.50 CLAW, fee 0.01, left 987.49",
+        "  Limits      ✓ 12.51 of 5,000.00 today",
         "Next: clawpurse wallet history alice",
     ]
     first, tx, receipt = done.out.splitlines()
@@ -57,11 +61,38 @@ def test_json_is_what_verify_reads(cli: Cli, node: FakeNode, passphrase_file: st
     verified = cli("tx", "verify", str(file), "--genesis-hash", genesis_hash, "--json")
     assert verified.code == 0
     verdict = json.loads(verified.out)
-    assert list(verdict) == ["valid", "txId", "height", "reason"]
+    assert list(verdict) == ["valid", "kind", "txId", "height", "reason", "proved"]
+    assert verdict["kind"] == "payment"
     assert verdict["valid"] is True
     refused = cli("tx", "verify", str(file), "--genesis-hash", "0x" + "00" * 32)
     assert refused.code == 4
     assert refused.out.startswith("✗ Not valid. genesis: ")
+
+
+def test_state_is_verified_as_payments_are(cli: Cli, tmp_path: Path) -> None:
+    """Balances that a node proved are checked offline and told in words; lies end with 4."""
+    proving = Proving()
+    file, genesis_hash = tmp_path / "balances.json", f"0x{proving.chain.genesis.hash.hex()}"
+    answer = proving.answer("balances")
+    file.write_text(json.dumps(answer))
+    verify = ("tx", "verify", str(file), "--genesis-hash", genesis_hash)
+    done = cli(*verify, "--json")
+    verdict = json.loads(done.out)
+    assert (done.code, verdict["valid"], verdict["kind"], verdict["height"]) == (
+        0,
+        True,
+        "balances",
+        2,
+    )
+    assert list(verdict) == ["valid", "kind", "height", "reason", "proved"]
+    told = cli(*verify)
+    assert told.out.startswith("✓ Valid. Balances of claw1") and "987.48 CLAW" in told.out
+    answer["balances"][0]["amount"] = "1"
+    file.write_text(json.dumps(answer))
+    told = cli(*verify)
+    assert told.code == 4 and told.out.startswith("✗ Not valid. document: balances ")
+    verdict = json.loads(cli(*verify, "--json").out)
+    assert (verdict["valid"], verdict["kind"], verdict["proved"]) == (False, "balances", [])
 
 
 def test_an_edited_receipt_is_not_valid(cli: Cli, node: FakeNode, passphrase_file: str) -> None:
@@ -322,3 +353,29 @@ def test_the_only_key_pays_when_none_is_named(
     assert done.err.startswith("Which account? There are alice, bob. → ")
     wallet.delete("bob")
     assert cli(*arguments).code == 0
+
+
+def test_on_a_full_disk_nothing_is_signed_and_afterwards_all_is_well(
+    cli: Cli, node: FakeNode, passphrase_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payment that was sent and not written down would be paid again by the next command."""
+    assert cli(*pay(passphrase_file)).code == 0
+    prepare, sent = PrivateDatabase._prepare, node.chain.height
+
+    def full(self: PrivateDatabase, db: sqlite3.Connection) -> None:
+        prepare(self, db)
+        # Not one page more than there is: what SQLite says then is what it says of a full disk.
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+
+    with monkeypatch.context() as crowded:
+        crowded.setattr(PrivateDatabase, "_prepare", full)
+        for number in range(40):
+            refused = cli(*pay(passphrase_file, "--memo", f"{number} " + "x" * 200))
+            if refused.code != 0:
+                break
+            sent += 1
+    assert refused.code == 1, refused.err
+    assert "disk is full" in refused.err and "Nothing was signed" in refused.err
+    assert node.chain.height == sent
+    assert cli(*pay(passphrase_file)).code == 0

@@ -219,3 +219,49 @@ def test_other_commands_act_by_a_session_key_too(
     done = cli("session", "resign", "agent", "alice", *signed)
     assert done.code == 0, done.err
     assert "For alice, by the session key agent." in done.err
+
+
+def test_guardrails_become_a_session_key_and_what_cannot_is_named(
+    cli: Cli, passphrase_file: str, send: Cli
+) -> None:
+    signed = ["--passphrase-file", passphrase_file]
+    limits = ["--max", "CLAW", "10", "--per-day", "CLAW", "20", "--memo-begins", "order "]
+    done = cli("wallet", "guardrails", "set", "alice", *limits, *signed)
+    assert done.code == 0, done.err
+    grant = ["session", "create", "agent", "--from-guardrails", "alice", "--from", "alice"]
+    done = cli(*grant, *signed, "--yes", "--json")
+    assert done.code == 0, done.err
+    assert "It may pay anybody" in done.err and "asked above 100.00 CLAW" in done.err
+    assert len(json.loads(done.out)["notOnLedger"]) == 3
+    shown = cli("session", "show", "alice", "agent").out
+    assert "10.00 CLAW at once, 20.00 CLAW a day" in shown and "begins with “order ”" in shown
+    done = cli(*grant, *signed, "--yes", "--cap", "CLAW", "1", "2")
+    assert done.code == 2 and "say all limits" in done.err
+    done = cli("wallet", "allowlist", "init", "--from", "alice", *signed)
+    assert done.code == 0, done.err
+    done = cli(*grant, *signed, "--yes")
+    assert done.code == 2 and "refuse everybody" in done.err
+
+
+def test_a_program_reads_which_limit_of_its_key_it_hit_and_when_that_resets(
+    create: Cli, send: Cli, node: FakeNode
+) -> None:
+    create()
+    assert send("9.99").code == 0
+    node.overrides["tx_simulate"] = lambda _params: {
+        "code": "quotaExceeded",
+        "reason": "That session key may take 10.00 CLAW more until midnight.",
+        "rule": "kernel.sessionDay",
+        "fee": "1",
+        "feeMin": "1",
+        "cost": 1,
+        "trace": [],
+    }
+    done = send("10", "--json")
+    assert done.code == 4, done.err
+    error = json.loads(done.out)["error"]
+    assert error["name"] == "quotaExceeded"
+    assert [one["limit"] for one in error["refusals"]] == ["sessionPerTransaction", "sessionPerDay"]
+    day = error["refusals"][1]
+    assert (day["allowed"], day["asked"], day["spent"]) == ("2000", "1001", "1000")
+    assert day["resetsAt"].endswith("T00:00:00.000Z")

@@ -51,7 +51,7 @@ def test_a_node_setting_changes_and_the_rest_stays(cli: Cli, berlin: Path) -> No
         ("log_level", "loud", "log_level: Input should be 'debug', 'info'"),
         ("min_free_disk_mb", "much", "min_free_disk_mb is a whole number, not 'much'."),
         ("rpc_listen", "9641", "rpc_listen"),
-        ("rpc_listen", "0.0.0.0:9641", "is open beyond this machine."),
+        ("rpc_listen", "0.0.0.0:9641", "is open beyond this machine without TLS."),
         ("authority", "perhaps", "authority is true or false, not 'perhaps'."),
     ],
 )
@@ -87,6 +87,7 @@ def test_client_settings_are_defaults_of_options(cli: Cli, home: Path, node: Fak
                 "asset",
                 "authorities",
                 "base_port",
+                "ca",
                 "debug",
                 "json",
                 "language",
@@ -95,6 +96,7 @@ def test_client_settings_are_defaults_of_options(cli: Cli, home: Path, node: Fak
                 "no_color",
                 "passphrase_file",
                 "rpc",
+                "token_file",
                 "words",
             )
         ),

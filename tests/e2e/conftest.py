@@ -16,6 +16,7 @@ import pytest
 
 from clawpurse.cli.network import Ports
 from clawpurse.cli.ports import is_free
+from tests.e2e.tutorial import Reader
 
 PASSPHRASE = "correct horse battery"
 COMMAND_SECONDS_MAX = 120
@@ -115,3 +116,24 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
         yield Net(run, started.json(), folder, client, str(root / "passphrase"))
     finally:
         run("stop", "--home", folder)
+
+
+@pytest.fixture
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    """Somebody who follows a tutorial: an empty home, our command and our Python on the path."""
+    home = tmp_path / ".clawpurse"  # Where it is for somebody who says nothing.
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, words in (("clawpurse", " -m clawpurse.cli"), ("python3", "")):
+        command = commands / name
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}"{words} "$@"\n')
+        command.chmod(0o755)
+    variables = environment_for(home)
+    variables["PATH"] = f"{commands}:{os.environ['PATH']}"
+    variables["HOME"] = str(tmp_path)
+    del variables["CLAWPURSE_HOME"]
+    variables["CLAWPURSE_BASE_PORT"] = str(free_base_port(4))
+    try:
+        yield Reader(tmp_path, variables)
+    finally:
+        runner(home)("testnet", "stop")

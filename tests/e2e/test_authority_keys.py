@@ -160,6 +160,7 @@ def test_yesterday_s_backup_observes_and_signs_only_when_it_is_safe(
         assert call(run, node["rpc"], "consensus_getState")["evidenceSeen"] == 0
 
 
+@pytest.mark.full
 def test_a_key_moves_into_a_signer_of_its_own_which_may_die(own: Net, tmp_path: Path) -> None:
     """The guided way, end to end: move out, move in, pair, run, kill, run again."""
     run, node = own.run, own.facts["nodes"][0]

@@ -23,9 +23,9 @@ from tests.e2e.conftest import PASSPHRASE, Net, environment_for, free_base_port,
 DEADLINE_S = 90.0
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def council(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    """Four authorities that nobody else tests with: who decides changes here."""
+    """Four authorities for one test alone: who decides changes here, or stops for good."""
     root = tmp_path_factory.mktemp("council")
     client, folder = root / "client", root / "testnet"
     run = runner(client)
@@ -120,6 +120,7 @@ def understood(net: Net) -> list[str]:
 
 
 @pytest.mark.real
+@pytest.mark.full
 def test_authorities_vote_another_in_and_see_what_they_do(council: Net, tmp_path: Path) -> None:
     """The small one of every run: join, make a key, be voted in, sign, be voted out."""
     net = council

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import environment_for, free_base_port, runner
 from tests.e2e.tutorial import Reader, matches, steps
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs" / "tutorials" / "five-companies.md"
-
-
-@pytest.fixture
-def reader(tmp_path: Path) -> Iterator[Reader]:
-    """Somebody with an empty home and the command on the path."""
-    home = tmp_path / ".clawpurse"  # Where it is for somebody who says nothing.
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    command = commands / "clawpurse"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clawpurse.cli "$@"\n')
-    command.chmod(0o755)
-    variables = environment_for(home)
-    variables["PATH"] = f"{commands}:{os.environ['PATH']}"
-    variables["HOME"] = str(tmp_path)
-    del variables["CLAWPURSE_HOME"]
-    variables["CLAWPURSE_BASE_PORT"] = str(free_base_port(4))
-    try:
-        yield Reader(tmp_path, variables)
-    finally:
-        runner(home)("testnet", "stop")
 
 
 @pytest.mark.full

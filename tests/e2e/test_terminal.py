@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import pty
 import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +26,21 @@ ALTERNATE, NORMAL = "\x1b[?1049h", "\x1b[?1049l"
 class Terminal:
     """A command at a terminal of its own. `until` waits for words, `type` types."""
 
-    def __init__(self, client: Path, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self,
+        client: Path,
+        *arguments: str,
+        columns: int = 80,
+        folder: Path | None = None,
+        **environment: str,
+    ) -> None:
         master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24, columns))
         self.screen = master
         self.process = subprocess.Popen(
             [sys.executable, "-m", "clawpurse.cli", *arguments],
             env=environment_for(client) | {"TERM": "xterm"} | environment,
+            cwd=folder,
             stdin=slave,
             stdout=slave,
             stderr=slave,
@@ -37,6 +49,8 @@ class Terminal:
         os.close(slave)
         self.said = ""
         self.read = 0
+        # A piece may end within a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def __enter__(self) -> Terminal:
         return self
@@ -57,7 +71,7 @@ class Terminal:
         except OSError:
             # Linux says EIO when the last one at the other side has gone.
             return False
-        self.said += piece.decode()
+        self.said += self._decoder.decode(piece)
         return bool(piece)
 
     def until(self, text: str) -> str:
@@ -108,11 +122,21 @@ def test_a_key_and_a_payment_by_hand(net: Net) -> None:
         at.type("\n")
         at.until("Words 4, 11, 23: ")
         at.type(f"{words[3]} {words[10]} {words[22]}\n")
-        at.until("✓")
+        at.until("asked above 100.00.")
+        at.until("Change them now? [y/N] ")
+        at.type("y\n")
+        at.until("At most at once, in CLAW [1000.00]: ")
+        at.type("2000\n")
+        at.until("At most a day, in CLAW [5000.00]: ")
+        at.type("\n")
+        at.until("Ask above, in CLAW [100.00]: ")
+        at.type("none\n")
+        at.until("not on the allowlist? [y/N] ")
+        at.type("\n")
+        at.until("guardrails of hanna: 2,000.00 at once, 5,000.00 a day")
         code, rest = at.end()
     assert code == 0
-    assert "hanna" in rest
-    assert "claw1" in rest
+    assert "✓ hanna claw1" in re.sub(r"\x1b\[\d*m", "", at.said)
     assert "Next: clawpurse faucet hanna" in rest
     normal = re.sub(re.escape(ALTERNATE) + ".*?" + re.escape(NORMAL), "", at.said, flags=re.DOTALL)
     for secret in (PASSPHRASE, words[3], words[10], words[22]):
@@ -157,11 +181,12 @@ def test_colours_only_where_they_are_wanted(net: Net) -> None:
     with Terminal(net.client, "status") as at:
         coloured = at.end()[1]
     assert "\x1b[32m✓" in coloured
-    for arguments, environment in (
+    plain_ones: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         (("status",), {"NO_COLOR": "1"}),
         (("status",), {"TERM": "dumb"}),
         (("status", "--no-color"), {}),
-    ):
+    )
+    for arguments, environment in plain_ones:
         with Terminal(net.client, *arguments, **environment) as at:
             code, plain = at.end()
         assert code == 0

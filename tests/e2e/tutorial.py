@@ -1,11 +1,11 @@
 """Does what a tutorial says, as its reader would: types its commands, compares what they print.
 
 In a block marked `console`, a line that begins with `$ ` is typed into one shell; lines that end
-in a backslash go on, and a file after `<<END` goes on to END. What follows is what it prints: each
-line must come, in that order, among what is printed (lines that nobody needs to read are left out
-of a page). In an expected line `…` stands for anything. `$ NAME=0x…` takes the id that was printed
-last; an id is 32 bytes. A comment `<!-- fails -->` right before a block says that its last command
-ends with another code than 0.
+in a backslash go on, and a file after `<<END` or `<<'END'` goes on to END. What follows is what it
+prints: each line must come, in that order, among what is printed (lines that nobody needs to read
+are left out of a page). In an expected line `…` stands for anything. `$ NAME=0x…` takes the id
+that was printed last; an id is 32 bytes. A comment `<!-- fails -->` right before a block says that
+its last command ends with another code than 0.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 COMMAND_SECONDS_MAX = 180
 _BLOCK = re.compile(r"(<!-- fails -->\n)?^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"<<'?END\b")
 _ID = re.compile(r"0x[0-9a-f]{64}")
 _TAKEN = re.compile(r"^([A-Z_]+)=0x…$")
 
@@ -50,7 +51,7 @@ def steps(page: str) -> Iterator[Step]:
 
 def goes_on(typed: list[str]) -> bool:
     """Tell whether a command has another line: after a backslash, or up to the END of a file."""
-    if "<<END" in typed[0]:
+    if _FILE.search(typed[0]):
         return typed[-1] != "END"
     return typed[-1].endswith("\\")
 

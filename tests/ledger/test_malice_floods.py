@@ -100,10 +100,19 @@ def test_a_sponsor_or_payee_is_charged_for_no_others_due_work() -> None:
 
 
 def ratio_of_growth(town: Town, first: list[Job], flood: list[Job], last: list[Job]) -> float:
-    before = measured(town, town.transactions(first)).us_per_unit
+    """How much more the last cost than the first: the least of three measurements of each.
+
+    A machine that others use too adds to a time and takes nothing from it.
+    """
+
+    def cost(jobs: list[Job]) -> float:
+        third = len(jobs) // 3
+        parts = [jobs[at : at + third] for at in range(0, 3 * third, third)]
+        return min(measured(town, town.transactions(part)).us_per_unit for part in parts)
+
+    before = cost(first)
     town.prepared(flood)
-    after = measured(town, town.transactions(last)).us_per_unit
-    return after / before
+    return cost(last) / before
 
 
 @pytest.mark.parametrize("size", [400, pytest.param(4_000, marks=pytest.mark.full)])
@@ -111,9 +120,8 @@ def test_a_list_does_not_slow_who_is_in_it(size: int) -> None:
     """Thousands of promises to one account, which it never asked for."""
     town = Town()
     end = town.time_ms + DAY_MS
-    jobs = [schedule(town, CROWD[n % 60], BOB, end + n) for n in range(size + 60)]
-    ratios = [ratio_of_growth(town, jobs[:30], jobs[30:-30], jobs[-30:])]
-    assert min(ratios) < 2.5
+    jobs = [schedule(town, CROWD[n % 60], BOB, end + n) for n in range(size + 180)]
+    assert ratio_of_growth(town, jobs[:90], jobs[90:-90], jobs[-90:]) < 2.5
 
 
 @pytest.mark.parametrize("size", [400, pytest.param(1_500, marks=pytest.mark.full)])

@@ -241,3 +241,17 @@ def test_approvals_that_count_no_more_do_not_pile_up(monkeypatch: pytest.MonkeyP
     chain.do(CAROL, broken(chain))
     chain.do(ONE, approved())
     assert chain.rule(TWO, approved()) == "anchor.approvalsFull"
+
+
+def test_a_break_voids_other_proposals_even_when_the_log_is_anchored_as_before_again() -> None:
+    """An approval given before a break would otherwise cut the log a second time."""
+    chain = behind()
+    chain.do(CAROL, broken(chain))
+    chain.do(ONE, approved())
+    chain.do(BOB, broken(chain, 5))
+    for officer in (ONE, TWO):
+        chain.do(officer, approved(2, 5, BOB))
+    assert chain.log().size == 5
+    chain.do(CAROL, grow(chain, 8))
+    assert chain.rule(TWO, approved()) == "anchor.moved"
+    assert chain.log().size == 8

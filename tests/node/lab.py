@@ -6,7 +6,6 @@ lab watches what every authority's key ever signs, over crashes and restarts, an
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -237,12 +236,7 @@ def run_lab(
             nursery.cancel_scope.cancel()
         return result
 
-    try:
-        return run_seeded(main, seed)
-    finally:
-        # A node decides itself when garbage is collected; a test process does not end with it.
-        gc.enable()
-        gc.unfreeze()
+    return run_seeded(main, seed)
 
 
 def clock_off(offset_ms: int) -> LoopClock:

@@ -10,6 +10,7 @@ from clawpurse.node.network import Router
 from clawpurse.p2p.address import PeerAddress
 from clawpurse.p2p.book import AddressBook
 from clawpurse.p2p.channels import Channel
+from clawpurse.p2p.configured import Configured
 from clawpurse.p2p.handshake import Identity
 from clawpurse.p2p.pool import PeerPool, PoolConfig
 from clawpurse.p2p.standing import Standing
@@ -39,7 +40,7 @@ class Stranger:
             lab.links.transport(name),
             self,
             AddressBook(genesis.hash, self.id, bytes(32), now_ms),
-            Standing(now_ms, [], []),
+            Standing(now_ms, Configured()),
             random_bytes=lab.chance.randbytes,
             now_ms=now_ms,
         )

@@ -40,7 +40,9 @@ def test_evidence_outlives_the_process_until_it_is_final() -> None:
         told, seen = proof_of(bench, 2), proof_of(bench, 3)
         bench.hear(told)
         bench.evidence.found(seen)
+        assert bench.evidence.unsaved == {told.slot, seen.slot}
         await bench.evidence.flush()
+        assert bench.evidence.unsaved == frozenset()
         bench.evidence = bench.opened()
         bench.proposing = Proposing(
             bench.chain, bench.pool, bench.clock, bench.domain, bench.evidence

@@ -34,6 +34,10 @@ from tests.node.stranger import Stranger
 ONE, OTHER = b"\xaa" * 32, b"\xbb" * 32
 
 
+#: One seed in `make test`; the further ones run at full size.
+SEEDS = [0, *(pytest.param(seed, marks=pytest.mark.full) for seed in range(1, 3))]
+
+
 def vote(
     lab: Lab,
     who: int,
@@ -257,7 +261,7 @@ def test_known_and_future_evidence_costs_a_peer_nothing() -> None:
     run_lab(scenario)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_evidence_is_recorded_once_whichever_of_its_finders_dies_when(seed: int) -> None:
     """What a node saw that lived on is final; nothing is final twice; nobody else is convicted."""
 
@@ -332,7 +336,7 @@ def test_who_has_left_is_still_convicted_of_what_it_signed_before() -> None:
     run_lab(scenario)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", SEEDS)
 def test_correct_authorities_that_crash_and_replay_are_never_accused(seed: int) -> None:
     """Replayed, re-signed and repeated messages are the same bytes, so they convict nobody."""
 

@@ -35,6 +35,19 @@ def test_calls_blocks_and_transactions_are_counted() -> None:
     assert found['clawpurse_transactions_final_total{outcome="failed"}'] == 1
 
 
+def test_how_long_calls_took_stands_in_buckets_that_add_up() -> None:
+    """Who draws percentiles gets the counts up to each bound, as Prometheus defines them."""
+    metrics = Metrics()
+    for took_s in (0.0001, 0.0005, 0.0007, 0.3, 60.0):
+        metrics.observe_call("tx_get", took_s, 0)
+    found = lines(metrics)
+    name = 'clawpurse_rpc_call_seconds_bucket{le="%s",method="tx_get"}'
+    counts = [found[name % bound] for bound in ("0.0005", "0.001", "0.1", "0.5", "30.0", "+Inf")]
+    assert counts == [2, 3, 3, 4, 4, 5]
+    assert found['clawpurse_rpc_call_seconds_count{method="tx_get"}'] == 5
+    assert found['clawpurse_rpc_call_seconds_sum{method="tx_get"}'] == pytest.approx(60.3013)
+
+
 def test_two_nodes_in_one_process_count_apart() -> None:
     one, other = Metrics(), Metrics()
     one.observe_block([])

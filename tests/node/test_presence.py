@@ -101,6 +101,26 @@ async def test_a_vote_that_comes_too_late_for_its_certificate_counts(
     assert bench.age(3) == 5
 
 
+async def test_the_delay_of_an_authority_is_that_after_the_first_vote_of_a_step(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    """Else a slow signer or line is found when it is gone, not while it gets slower."""
+    bench = Bench()
+    assert bench.presence.delay_s(KEYS[2]) is None
+    for kind in (Kind.PREVOTE, Kind.PRECOMMIT):
+        bench.hear(VoteReceived(vote(1, kind)))
+        await trio.sleep(0.2)
+        bench.hear(VoteReceived(vote(2, kind)))
+        # What comes again is no second measurement.
+        await trio.sleep(5)
+        bench.hear(VoteReceived(vote(2, kind)))
+    assert bench.presence.delay_s(KEYS[1]) == 0
+    assert bench.presence.delay_s(KEYS[2]) == pytest.approx(0.2)
+    # A vote of a step before all that were heard says nothing about its pace.
+    bench.hear(VoteReceived(vote(3, Kind.PRECOMMIT, height=HEIGHT - 1)))
+    assert bench.presence.delay_s(KEYS[3]) is None
+
+
 async def test_late_votes_are_verified_once_a_second_at_most(
     autojump_clock: trio.abc.Clock,
 ) -> None:

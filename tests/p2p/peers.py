@@ -13,6 +13,7 @@ from clawpurse.ledger.errors import ProtocolViolation
 from clawpurse.p2p.address import PeerAddress
 from clawpurse.p2p.book import AddressBook
 from clawpurse.p2p.channels import Channel
+from clawpurse.p2p.configured import Configured
 from clawpurse.p2p.handshake import Identity
 from clawpurse.p2p.pool import PeerPool, PoolConfig
 from clawpurse.p2p.standing import Standing
@@ -97,9 +98,7 @@ class Peer:
         self.heard = Heard()
         chance = random.Random(number)
         self.book = AddressBook(GENESIS, self.id, bytes((number, 2)) * 16, now_ms)
-        self.standing = Standing(
-            now_ms, [a.node_id for a in persistent], [a.host for a in persistent]
-        )
+        self.standing = Standing(now_ms, Configured(persistent))
         if saved:
             self.book.restore(saved["book"])
             self.standing.restore(saved["bans"])

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 import pytest
 import trio
 
-from clawpurse.p2p.address import Endpoint
+from clawpurse.p2p.address import Endpoint, PeerAddress
+from clawpurse.p2p.configured import Configured
 from clawpurse.p2p.gate import (
     HANDSHAKES_BURST,
     HANDSHAKES_PER_S,
@@ -26,7 +27,8 @@ FRIEND = Endpoint("10.9.9.9", 1)
 
 
 def gate() -> Gate:
-    return Gate(Standing(lambda: 0, [], []), [FRIEND.host])
+    friend = PeerAddress(b"\x01" * 32, FRIEND.host, FRIEND.port)
+    return Gate(Standing(lambda: 0, Configured([friend])))
 
 
 def stranger(number: int) -> Endpoint:
@@ -94,8 +96,8 @@ async def test_who_says_nothing_makes_room_for_who_does(autojump_clock: trio.abc
 
 
 async def test_a_banned_address_gets_no_handshake(autojump_clock: trio.abc.Clock) -> None:
-    standing = Standing(lambda: 0, [], [])
-    g = Gate(standing, [])
+    standing = Standing(lambda: 0, Configured())
+    g = Gate(standing)
     standing.ban(None, "203.0.113.1", "bad block")
     assert g.reason_to_refuse(Endpoint("203.0.113.1", 5)) == "banned address"
 

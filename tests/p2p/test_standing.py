@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from clawpurse.p2p.address import PeerAddress
+from clawpurse.p2p.configured import Configured
 from clawpurse.p2p.standing import (
     BAN_FIRST_S,
     BAN_MAX_S,
@@ -26,7 +28,8 @@ class Clock:
 
 
 def standing(clock: Clock) -> Standing:
-    return Standing(clock, [FRIEND], ["10.0.0.1", "friend.example"])
+    places = (("10.0.0.1", FRIEND), ("friend.example", b"\x09" * 32))
+    return Standing(clock, Configured(PeerAddress(key, host, 1) for host, key in places))
 
 
 def test_a_ban_covers_key_and_address_and_ends() -> None:
@@ -79,7 +82,7 @@ def test_this_machine_s_and_configured_addresses_are_never_banned_but_keys_are()
 def test_who_becomes_configured_is_forgiven() -> None:
     """The operator's word outranks an old ban."""
     clock = Clock()
-    before = Standing(clock, [], [])
+    before = Standing(clock, Configured())
     before.ban(FRIEND, "10.0.0.1", "old story")
     after = standing(clock)
     after.restore(before.export())
@@ -138,6 +141,6 @@ def test_a_damaged_file_costs_only_its_damaged_entries(entry: Any) -> None:
 
 def test_a_change_is_told_to_whoever_keeps_it() -> None:
     told: list[int] = []
-    s = Standing(Clock(), [], [], lambda: told.append(1))
+    s = Standing(Clock(), Configured(), lambda: told.append(1))
     s.ban(FOE, "203.0.113.9", "bad block")
     assert len(told) == 2

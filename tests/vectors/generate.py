@@ -11,6 +11,7 @@ import importlib.machinery
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ from clawpurse.p2p.records import RecordCipher, frame_message  # noqa: E402
 from clawpurse.wallet.keys import account_path, derive  # noqa: E402
 from clawpurse.wallet.mnemonic import seed_of  # noqa: E402
 from clawpurse.wallet.proofs import build_payment_proof  # noqa: E402
+from clawpurse.wallet.state_proofs import (  # noqa: E402
+    ACCOUNT,
+    BALANCES,
+    STATE,
+    STATEMENT,
+    ProvableBlock,
+    ProvableValue,
+    StateKey,
+    build_state_proof,
+    keys_of_account,
+    keys_of_balances,
+)
 from tests.vectors.history import AUTHORITY_SEEDS, PHRASE, START_MS, Block, History  # noqa: E402
 
 
@@ -289,6 +302,59 @@ def proof_vectors(history: History) -> dict[str, Any]:
     return {"genesisHash": text(history.genesis.hash), "proof": proof}
 
 
+def state_bundle_vectors(history: History) -> dict[str, Any]:
+    """Proofs of state of every kind, and changes of them that must be refused."""
+    last, alice, bob = len(history.blocks), history.alice.account, history.bob.account
+
+    def block(height: int, keys: Sequence[StateKey]) -> ProvableBlock:
+        made = history.blocks[height - 1]
+        view = history.state.at_height(height, proofs=True)
+        for _ in view.steps():
+            pass
+        values = [ProvableValue(*key, view.get(*key), view.prove(*key)) for key in keys]
+        view.close()
+        return ProvableBlock(made.block.header.pack(), made.certificate.pack(), values)
+
+    def bundle(kind: str, keys: Sequence[StateKey], *heights: int) -> dict[str, Any]:
+        blocks = [block(height, keys) for height in heights]
+        genesis = history.genesis.packed
+        return build_state_proof(kind, genesis=genesis, changes=[], blocks=blocks)
+
+    both = keys_of_balances(alice, ("CLAW", "EUR"))
+    absent = (StateKey("kernel", b"a" + bytes([1]) * 32),)
+    proofs = {
+        "a record of a module": bundle(STATE, both[:1], last),
+        "no such account": bundle(STATE, absent, last),
+        "an account": bundle(ACCOUNT, keys_of_account(alice), last),
+        "balances": bundle(BALANCES, both, last),
+        "balances, one of them none": bundle(BALANCES, keys_of_balances(bob, ("CLAW", "X")), last),
+        "a statement": bundle(STATEMENT, both, 1, last),
+        "a statement from the first block": bundle(STATEMENT, both, last),
+    }
+    one = ["blocks", 0, "values", 0]
+    refused: list[dict[str, Any]] = [
+        {"of": of, "at": at, "becomes": becomes, "step": step}
+        for of, at, becomes, step in (
+            ("an account", ["version"], 2, "proof"),
+            ("an account", ["kind"], "account ", "proof"),
+            ("an account", ["kind"], "balances", "values"),
+            ("a record of a module", ["kind"], "account", "values"),
+            ("a statement", ["kind"], "balances", "proof"),
+            ("a statement", ["blocks"], [], "proof"),
+            ("an account", ["genesis"], text(history.genesis.packed[:-1]), "genesis"),
+            ("an account", ["authorityChanges"], [{}], "authorityChanges"),
+            ("an account", ["blocks", 0, "header"], "0x90", "header"),
+            ("an account", ["blocks", 0, "certificate"], "0x90", "certificate"),
+            ("an account", [*one, "value"], None, "values"),
+            ("an account", [*one, "module"], "assets", "values"),
+            ("an account", [*one, "key"], text(b"a" + bob), "values"),
+            ("no such account", [*one, "value"], "0x00", "values"),
+            ("balances", ["blocks", 0, "values", 3, "proof"], "0x", "values"),
+        )
+    ]
+    return {"genesisHash": text(history.genesis.hash), "proofs": proofs, "refused": refused}
+
+
 def vote_vectors(history: History) -> list[dict[str, Any]]:
     """A proposal of every kind: its contents, what it says, its id, the action of its vote."""
     key, other = history.authorities.keys[0], crypto.public_key_of(bytes([0x31]) * 32)
@@ -420,6 +486,7 @@ def document() -> dict[str, Any]:
         "blocks": [block_vector(block) for block in history.blocks],
         "state": state_vectors(history),
         "payment": proof_vectors(history),
+        "stateBundles": state_bundle_vectors(history),
         "peers": peer_vectors(history),
         "promises": promise_vectors(history),
     }

@@ -428,6 +428,65 @@ def check_payment(proof: dict[str, Any], genesis_hash: bytes) -> list[Any] | Non
     return receipt
 
 
+def check_state(bundle: dict[str, Any], genesis_hash: bytes) -> list[Any] | None:
+    """What a proof of state proves, or None: (height, {(module, key): value}) of each block.
+
+    For a network without set changes; a statement that opens with the genesis has one block.
+    """
+    try:
+        return proven_state(bundle, genesis_hash)
+    except (ValueError, TypeError, KeyError, IndexError):
+        return None  # Of another form than a proof.
+
+
+def proven_state(bundle: dict[str, Any], genesis_hash: bytes) -> list[Any] | None:
+    names = {"version", "kind", "genesis", "authorityChanges", "blocks"}
+    counts = {"state": (1,), "account": (1,), "balances": (1,), "statement": (1, 2)}
+    if set(bundle) != names or bundle["version"] != 1 or bundle["authorityChanges"]:
+        return None
+    if len(bundle["blocks"]) not in counts.get(bundle["kind"], ()):
+        return None
+    genesis = octets(bundle["genesis"])
+    if blake("claw.genesis", genesis) != genesis_hash:
+        return None
+    proven: list[tuple[int, dict[tuple[str, bytes], bytes | None]]] = []
+    for block in bundle["blocks"]:
+        header = msgpack.unpackb(octets(block["header"]))
+        if header[2] != genesis_hash:
+            return None
+        if not certificate_holds(octets(block["certificate"]), header, msgpack.unpackb(genesis)[3]):
+            return None
+        values: dict[tuple[str, bytes], bytes | None] = {}
+        for one in block["values"]:
+            key, proof = octets(one["key"]), octets(one["proof"])
+            value = None if one["value"] is None else octets(one["value"])
+            if not state_proof_holds(header[14], one["module"], key, value, proof):
+                return None
+            values[one["module"], key] = value
+        proven.append((header[4], values))
+    if sorted({height for height, _ in proven}) != [height for height, _ in proven]:
+        return None
+    return proven if all(keys_fit(bundle["kind"], values) for _, values in proven) else None
+
+
+def keys_fit(kind: str, values: dict[tuple[str, bytes], bytes | None]) -> bool:
+    """Whether these are the keys, in the order, that a kind asks for."""
+    keys = list(values)
+    if kind == "state":
+        return len(keys) == 1
+    if kind == "account":
+        ((module, key),) = keys
+        is_record = module == "kernel" and key[:1] == b"a" and len(key) == 33
+        return is_record and values[module, key] is not None
+    native = keys.index(("assets", b"aCLAW"))
+    account = keys[native + 1][1][1:]
+    wanted: list[tuple[str, bytes]] = []
+    for _, key in keys[::2]:
+        held = b"a" + account if key == b"aCLAW" else b"b" + account + key[1:]
+        wanted += [("assets", key), ("kernel", held)]
+    return keys == wanted
+
+
 # -- §7 light clients
 
 

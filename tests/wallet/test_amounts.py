@@ -35,7 +35,7 @@ def test_what_people_write(text: str, decimals: int, minor: int) -> None:
     [
         ("12.345", 2, "12.345 has 3 decimals, CLAW has 2"),
         ("12.500", 2, "12.500 has 3 decimals, CLAW has 2"),
-        ("1.5", 0, "1.5 has 1 decimals, CLAW has none"),
+        ("1.5", 0, "1.5 has 1 decimal, CLAW has none"),
         ("0", 2, "0 is below 0.01 CLAW"),
         ("0.00", 2, "is below 0.01 CLAW"),
         ("-1", 2, "not a number"),

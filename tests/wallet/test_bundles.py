@@ -233,8 +233,23 @@ def test_no_changed_character_makes_another_story(data: st.DataObject) -> None:
         bent = json.loads(text[:place] + char + text[place + 1 :])
     except ValueError:
         return
-    if bent != document:
+    if said(bent) != said(document):
         refusal(bent)
+
+
+def said(document: Any) -> Any:
+    """A bundle without the keys that it shows to have no value.
+
+    A proof that a place is empty holds for all keys that would stand there: with another of them
+    the bundle says something else, and that is true as well.
+    """
+    left = copy.deepcopy(document)
+    blocks = left.get("blocks") if isinstance(left, dict) else None
+    for block in blocks if isinstance(blocks, list) else ():
+        for item in block.get("state", ()) if isinstance(block, dict) else ():
+            if isinstance(item, dict) and item.get("value", 0) is None:
+                item.pop("key", None)
+    return left
 
 
 @settings(max_examples=150)

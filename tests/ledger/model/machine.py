@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from clawpurse.ledger.kernel.records import FEE_ACCOUNT
+from tests.ledger.model.clerk import Clerk
 from tests.ledger.model.naive import HELD_MS, LARGE, Reasons, issuers_assets
-from tests.ledger.model.promises import Naive
+from tests.ledger.model.naive_rules import Version
 from tests.ledger.model.world import ISSUER, OFFICERS, REBUILT, Done, World, act
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, Key
 
@@ -50,7 +51,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world, self.model = World(), Naive()
+        self.world, self.model = World(), Clerk()
 
     # -- blocks
 
@@ -82,11 +83,13 @@ class Machine(RuleBasedStateMachine):
         for key, person in ((OFFICERS[1], b"p"), (OFFICERS[2], b"p"), (BOB, b"q"), (DAVE, b"q")):
             for officer in OFFICERS[:2]:
                 subject = act("compliance.setSubject", key, person * 32, "seen")
-                self.expect(*self.paying(officer), set(), subject)
-            model.persons[key] = person.decode()
+                self.paying(officer)
+                self.expect(officer, model.set_subject(officer, key, person * 32), subject)
         for officer in OFFICERS[:2]:
-            self.expect(*self.paying(officer), set(), act("compliance.setList", "blocked", "No", 1))
-        rules = [
+            self.paying(officer)
+            reasons = model.set_list(officer, "blocked", "No", 1)
+            self.expect(officer, reasons, act("compliance.setList", "blocked", "No", 1))
+        rules: list[list[Any]] = [
             ["listed", "deny", "blocked", 0, None, 0, 0, [["listed", "either", "blocked", 0, 0]]],
             [
                 "large",
@@ -104,7 +107,7 @@ class Machine(RuleBasedStateMachine):
         policy_id = done.first("compliance.policyProposed")[0]
         self.expect(*self.paying(OFFICERS[1]), set(), act("compliance.approvePolicy", policy_id))
         self.next_block(MINUTE_MS)
-        self.model.policed = True
+        model.versions["eurx"] = Version("EURX", rules, policy_id)
         self.next_block(1_000)
 
     def begin(self, after_ms: int) -> None:
@@ -143,9 +146,19 @@ class Machine(RuleBasedStateMachine):
         assert self.model.pays_fee(who)
         return (who,)
 
-    def expect(self, who: Key, reasons: Reasons, action: Any) -> Done:
+    def does(
+        self, who: Key, deed: Callable[[], Reasons], name: str, *fields: Any, **terms: Any
+    ) -> Done | None:
+        """One who can pay the fee does something; nothing if it cannot."""
+        if not self.can_pay(who):
+            return None
+        self.paying(who)
+        reasons = self.model.locked(who, name) or deed()
+        return self.expect(who, reasons, act(name, *fields), **terms)
+
+    def expect(self, who: Any, reasons: Reasons, action: Any, **terms: Any) -> Done:
         """The ledger must say what the clerk said; for what is set up without the clerk, yes."""
-        done = self.world.send(who, action)
+        done = self.world.send(who, action, **terms)
         assert bool(done.rule) == bool(reasons), (action, done, reasons)
         assert not done.rule or done.rule in reasons, (action, done, reasons)
         return done
@@ -178,7 +191,7 @@ class Machine(RuleBasedStateMachine):
     def compare(self) -> None:
         """Everybody has what the clerk says, and the books add up by themselves."""
         world, model = self.world, self.model
-        for key in EVERYBODY:
+        for key in (*EVERYBODY, *model.firms):
             assert (world.books.account(key.account) is not None) == (key in model.people), key
             for asset in ASSETS:
                 found = world.held(key, asset)

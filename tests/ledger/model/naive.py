@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
-from tests.ledger.model.world import DEPOSIT, FEE, ISSUER, OFFICERS, OPENING
+from tests.ledger.model.world import ADMIN, DEPOSIT, FEE, ISSUER, OFFICERS, OPENING
 from tests.ledger.sandbox import START_MS, Key
 
 DAY_MS = 86_400_000
@@ -18,6 +19,7 @@ SUSPENDED_MS = 30 * DAY_MS
 HELD_MS = 3_600_000
 LARGE = 400
 LIMITED, FULL = 1, 2
+REQUIRED, FREEZABLE, CLAWBACK, TRANSFERABLE, IMMUTABLE, RESERVE = 1, 2, 4, 8, 16, 32
 FROZEN, DEEP = 1, 2
 Reasons = set[str]
 
@@ -31,6 +33,12 @@ class Asset:
     controlled: bool = False
     cap: int | None = None
     frozen: bool = False
+    #: As the ledger adds them up; of those whose flags change.
+    flags: int = 0
+    text: str = ""
+    issued: bool = False
+    #: What is said to back it, as of when, valid until when.
+    reserve: tuple[int, int, int] | None = None
 
 
 @dataclass
@@ -46,9 +54,14 @@ class Promise:
     paid_at_end: bool
     finish_ms: int = 0
     arbiter: Key | None = None
+    #: The secret that has it paid.
+    secret: bytes | None = None
     capture: bool = False
     deciders: tuple[Key, ...] = ()
     needed: int = 0
+    #: Since when it is set apart, and whether a policy held it whole.
+    since_ms: int = 0
+    held: bool = False
     votes: dict[Key, int] = field(default_factory=dict)
     refused: bool = False
     # Of a channel: what vouchers had paid, what one promised that a freeze stopped, its challenge.
@@ -56,6 +69,10 @@ class Promise:
     stopped: int = 0
     challenge_ms: int = 0
     final_ms: int = 0
+    #: How many blocks its challenge lasts, until which height, and when the queue looks again.
+    blocks: int = 1
+    final_height: int = 0
+    look_ms: int = 0
 
 
 @dataclass
@@ -75,7 +92,7 @@ class Books:
     """Who has what and may do what with it; `now_ms` is the time of the block that is open."""
 
     def __init__(self) -> None:
-        self.now_ms = START_MS
+        self.now_ms, self.height = START_MS, 0
         self.money: defaultdict[tuple[Key, str], int] = defaultdict(int)
         self.people: set[Key] = set(OPENING)
         for key, balances in OPENING.items():
@@ -88,15 +105,26 @@ class Books:
         self.levels: defaultdict[tuple[Key, str], int] = defaultdict(int)
         self.closed: set[Key] = set()
         self.payers: set[tuple[Key, Key]] = set()
-        self.blocked: set[Key] = set()
-        self.officers: set[Key] = set(OFFICERS)
-        self.policed = False
+        self.roles: defaultdict[str, set[Key]] = defaultdict(
+            set, compliance=set(OFFICERS), admin={ADMIN}, issuer={ISSUER}
+        )
+        #: Actions that ask for a role.
+        self.permissions: dict[str, str] = {}
         self.promises: dict[bytes, Promise] = {}
         self.batches: dict[bytes, Batch] = {}
-        #: Who is attested to be one person with somebody else.
-        self.persons: dict[Key, str] = {}
+        #: Who stands behind accounts, where somebody said so.
+        self.persons: dict[Key, bytes] = {}
 
     # -- what everything rests on
+
+    @property
+    def officers(self) -> set[Key]:
+        return self.roles["compliance"]
+
+    def locked(self, who: Key, action: str) -> Reasons:
+        """Why somebody may not perform an action at all."""
+        role = self.permissions.get(action)
+        return set() if role is None or who in self.roles[role] else {"kernel.role"}
 
     def person(self, who: Key) -> object:
         """Who stands behind an account: a person with several, or the account itself."""
@@ -106,9 +134,8 @@ class Books:
         return {self.person(key) for key in keys if key is not None}
 
     def held(self, who: Key, asset: str) -> int:
-        return sum(
-            one.left for one in self.promises.values() if (one.payer, one.asset) == (who, asset)
-        )
+        mine = [one for one in self.promises.values() if (one.payer, one.asset) == (who, asset)]
+        return sum(one.left for one in mine)
 
     def may_move(self, asset: str, source: Key, target: Key, *, release: bool = False) -> Reasons:
         """What freezes, authorisation and payees say; for payouts of what waited, no more."""
@@ -143,12 +170,11 @@ class Books:
         return found
 
     def policy(self, asset: str, source: Key, target: Key, amount: int) -> str:
-        """What the policy of EURX says of a payment: deny, hold or allow."""
-        if asset != "EURX" or not self.policed:
-            return "allow"
-        if self.blocked & {source, target}:
-            return "deny"
-        return "hold" if amount >= LARGE else "allow"
+        """What policies say of a payment: deny, hold or allow."""
+        raise NotImplementedError
+
+    def count(self, asset: str, source: Key, target: Key, amount: int) -> None:
+        """Note that somebody paid or promised something, for rules on sums and counterparties."""
 
     def may_pay(
         self, asset: str, source: Key, target: Key, amount: int, *, whole: bool, opener: Key
@@ -167,7 +193,7 @@ class Books:
                 found.add("kernel.balance")
         match self.policy(asset, source, target, amount):
             case "deny":
-                found.add("compliance.denied")
+                found |= {"compliance.denied", "compliance.approvals"}
             case "hold" if not whole:
                 found.add("kernel.hold")
         return found
@@ -179,8 +205,21 @@ class Books:
             self.fees += DEPOSIT
 
     def move(self, asset: str, source: Key, target: Key, amount: int) -> None:
+        self.count(asset, source, target, amount)
         self.money[source, asset] -= amount
         self.money[target, asset] += amount
+
+    def mark(self) -> list[Any]:
+        """What payments change, to go back to by `restore`."""
+        return [dict(self.money), set(self.people), self.fees, *self.marked()]
+
+    def marked(self) -> list[Any]:
+        return []
+
+    def restore(self, mark: list[Any]) -> None:
+        self.money.clear()
+        self.money.update(mark[0])
+        self.people, self.fees = mark[1], mark[2]
 
     def pays_fee(self, who: Key) -> bool:
         """Take the fee, if there is one to take."""
@@ -192,17 +231,19 @@ class Books:
 
     # -- deeds of assets
 
-    def duty(self, who: Key, asset: str) -> Reasons:
-        """Only the issuer acts on an asset here; nobody was appointed."""
+    def duty(self, who: Key, asset: str, duty: str = "") -> Reasons:
+        """Its issuer acts on an asset, and whom it appointed to that."""
         if asset not in self.assets:
             return {"kernel.asset"}
         issuer = self.assets[asset].issuer
         if issuer is None:
             return {"assets.noIssuer", "assets.issuerOnly", "kernel.role", "assets.lacksFlag"}
-        return set() if who == issuer else {"kernel.role", "assets.issuerOnly"}
+        if who == issuer or who in self.roles[f"{asset.lower()}.{duty}"]:
+            return set()
+        return {"kernel.role", "assets.issuerOnly"}
 
-    def over_holder(self, who: Key, asset: str, holder: Key) -> Reasons:
-        found = self.duty(who, asset)
+    def over_holder(self, who: Key, asset: str, holder: Key, duty: str) -> Reasons:
+        found = self.duty(who, asset, duty)
         if asset in self.assets and holder == self.assets[asset].issuer:
             found.add("assets.issuerHolder")
         if holder not in self.people:
@@ -210,34 +251,50 @@ class Books:
         return found
 
     def mint(self, who: Key, asset: str, target: Key, amount: int) -> Reasons:
-        found = self.duty(who, asset)
+        found = self.duty(who, asset, "mint")
         if found:
             return found
         terms = self.assets[asset]
-        if terms.cap is not None and self.supply[asset] + amount > terms.cap:
+        issuer, supply = terms.issuer, self.supply[asset] + amount
+        assert issuer is not None
+        if issuer not in self.roles["issuer"]:
+            found.add("kernel.role")
+        if terms.cap is not None and supply > terms.cap:
             found.add("assets.cap")
+        if terms.flags & RESERVE:
+            if terms.reserve is None or terms.reserve[2] < self.now_ms:
+                found.add("assets.reserveMissing")
+            elif supply > terms.reserve[0]:
+                found.add("assets.reserveShort")
         # What is minted is the issuer's for a moment and goes to its recipient like a payment.
-        if target != who:
-            self.money[who, asset] += amount
-            found |= self.may_pay(asset, who, target, amount, whole=False, opener=who)
-            self.money[who, asset] -= amount
+        if target != issuer:
+            self.money[issuer, asset] += amount
+            found |= self.may_pay(asset, issuer, target, amount, whole=False, opener=who)
+            self.money[issuer, asset] -= amount
         if not found:
+            if target != issuer:
+                self.count(asset, issuer, target, amount)
             self.opened(target, who)
             self.supply[asset] += amount
             self.money[target, asset] += amount
+            terms.issued = True
         return found
 
     def burn(self, who: Key, asset: str, amount: int) -> Reasons:
-        found = self.duty(who, asset)
-        if not found and self.money[who, asset] < amount:
+        found = self.duty(who, asset, "mint")
+        if found:
+            return found
+        issuer = self.assets[asset].issuer
+        assert issuer is not None
+        if self.money[issuer, asset] < amount:
             found.add("kernel.balance")
         if not found:
-            self.money[who, asset] -= amount
+            self.money[issuer, asset] -= amount
             self.supply[asset] -= amount
         return found
 
     def freeze(self, who: Key, asset: str, holder: Key, level: int) -> Reasons:
-        found = self.over_holder(who, asset, holder)
+        found = self.over_holder(who, asset, holder, "freeze")
         if self.freezes[holder, asset] == level:
             found.add("assets.holderUnchanged" if level else "assets.notFrozen")
         if not found:
@@ -245,7 +302,7 @@ class Books:
         return found
 
     def freeze_all(self, who: Key, asset: str, on: bool) -> Reasons:
-        found = self.duty(who, asset)
+        found = self.duty(who, asset, "freeze")
         if asset in self.assets and self.assets[asset].frozen == on:
             found.add("assets.unchanged")
         if not found:
@@ -253,7 +310,7 @@ class Books:
         return found
 
     def authorise(self, who: Key, asset: str, holder: Key, level: int) -> Reasons:
-        found = self.over_holder(who, asset, holder)
+        found = self.over_holder(who, asset, holder, "authorise")
         if asset in self.assets and not self.assets[asset].authorised_only:
             found.add("assets.lacksFlag")
         if self.levels[holder, asset] == level:
@@ -265,7 +322,7 @@ class Books:
     def clawback(
         self, who: Key, asset: str, holder: Key, amount: int, target: Key, promise_id: bytes | None
     ) -> Reasons:
-        found = self.over_holder(who, asset, holder)
+        found = self.over_holder(who, asset, holder, "clawback")
         if holder == target:
             found.add("assets.sameParty")
         one = None if promise_id is None else self.promises.get(promise_id)
@@ -290,7 +347,11 @@ class Books:
         one.left -= amount
         if not one.left and one.kind != "channel":
             del self.promises[promise_id]
+        self.ended(promise_id, amount, one, paid=False)
         return found
+
+    def ended(self, promise_id: bytes, amount: int, one: Promise, *, paid: bool) -> None:
+        """Told of what is set apart no longer; for what hangs on it."""
 
     # -- deeds of accounts
 
@@ -322,18 +383,6 @@ class Books:
             return {"accounts.payerSelf", "accounts.payerNotNamed"}
         if not found:
             (self.payers.add if on else self.payers.discard)((who, payer))
-        return found
-
-    # -- deeds of officers
-
-    def block_payments_of(self, who: Key, target: Key, on: bool) -> Reasons:
-        found = Reasons()
-        if who not in self.officers:
-            found.add("kernel.role")
-        if (target in self.blocked) == on:
-            found.add("compliance.inList" if on else "compliance.notInList")
-        if not found:
-            (self.blocked.add if on else self.blocked.discard)(target)
         return found
 
 

@@ -18,24 +18,36 @@ from tests.ledger.sandbox import Key
 
 
 class Naive(Books):
-    """Everything that there is."""
+    """Everything that waits."""
+
+    #: Who approves the payment that is judged, beside who makes it.
+    approving: set[Key] = frozenset()  # type: ignore[assignment]
+    #: The parameter of this name.
+    interval_ms = 200
 
     # -- time
 
     def begin(self, after_ms: int) -> None:
         """What comes due at the start of a block."""
         self.now_ms += after_ms
+        self.height += 1
         for batch_id in [name for name, one in self.batches.items() if one.end_ms <= self.now_ms]:
             del self.batches[batch_id]
         for promise_id, one in sorted(self.promises.items()):
-            due_ms = one.finish_ms if one.kind == "timed escrow" else one.final_ms or one.end_ms
+            due_ms = one.look_ms or one.final_ms or one.end_ms
+            due_ms = one.finish_ms if one.kind == "timed escrow" else due_ms
             if due_ms > self.now_ms:
                 continue
             if one.kind == "channel":
-                if one.final_ms:
-                    self.end_channel(promise_id)
+                if not one.final_ms:
+                    self.challenge(one)
+                elif self.height < one.final_height:
+                    # A slow chain looks again after a quarter of the time that it took so far.
+                    lasted_ms = self.now_ms - (one.final_ms - one.challenge_ms)
+                    blocks_ms = (one.final_height - self.height) * self.interval_ms
+                    one.look_ms = self.now_ms + max(blocks_ms, lasted_ms // 4)
                 else:
-                    one.final_ms = self.now_ms + one.challenge_ms
+                    self.end_channel(promise_id)
             elif not one.paid_at_end:
                 self.end(promise_id, paid=False)
             elif refusals := self.may_move(one.asset, one.payer, one.payee, release=True):
@@ -53,6 +65,7 @@ class Naive(Books):
         self.money[one.payee if paid else one.payer, one.asset] += amount
         if not one.left:
             del self.promises[promise_id]
+        self.ended(promise_id, amount, one, paid=paid)
 
     # -- deeds of payments
 
@@ -66,11 +79,13 @@ class Naive(Books):
 
     def held_payment(self, promise_id: bytes, who: Key, asset: str, to: Key, amount: int) -> None:
         """The policy held a payment: two officers decide, after an hour it goes back."""
+        self.count(asset, who, to, amount)
         self.opened(to, who)
         self.money[who, asset] -= amount
         self.promises[promise_id] = Promise(
-            "rule", asset, who, to, amount, self.now_ms + HELD_MS, False, needed=2
-        )
+            "rule", asset, who, to, amount, self.now_ms + HELD_MS, False, needed=2,
+            since_ms=self.now_ms, held=True,
+        )  # fmt: skip
 
     def promise(self, who: Key, one: Promise) -> Reasons:
         """Reasons against setting value apart as `one` says."""
@@ -89,11 +104,13 @@ class Naive(Books):
         return found
 
     def promised(self, promise_id: bytes, one: Promise) -> None:
+        self.count(one.asset, one.payer, one.payee, one.left)
+        one.since_ms = self.now_ms
         self.opened(one.payee, one.payer)
         self.money[one.payer, one.asset] -= one.left
         self.promises[promise_id] = one
 
-    def finish_escrow(self, who: Key, promise_id: bytes) -> Reasons:
+    def finish_escrow(self, who: Key, promise_id: bytes, secret: bytes | None = None) -> Reasons:
         one = self.promises.get(promise_id)
         if one is None or not one.kind.endswith("escrow"):
             return {"payments.missing"}
@@ -102,7 +119,10 @@ class Naive(Books):
             found.add("payments.late")
         if self.now_ms < one.finish_ms:
             found.add("payments.early")
-        if one.arbiter is not None and who != one.payer:
+        if secret is not None and secret != one.secret:
+            found.add("payments.secret")
+        by_itself = one.arbiter is None and one.secret is None
+        if secret is None and not by_itself and who != one.payer:
             found.add("payments.party")
         if not found:
             self.end(promise_id, paid=True)
@@ -221,6 +241,7 @@ class Naive(Books):
         one.left -= pays
         one.paid += pays
         self.money[one.payee, one.asset] += pays
+        self.ended(promise_id, pays, one, paid=True)
         return set()
 
     def top_up(self, who: Key, promise_id: bytes, amount: int) -> Reasons:
@@ -235,7 +256,9 @@ class Naive(Books):
         if one.end_ms <= self.now_ms:
             found.add("payments.late")
         if not found:
+            self.count(one.asset, one.payer, one.payee, amount)
             self.money[who, one.asset] -= amount
+            one.since_ms = one.since_ms if one.left else self.now_ms
             one.left += amount
         return found
 
@@ -250,8 +273,13 @@ class Naive(Books):
             return {"payments.party"}
         if one.final_ms:
             return {"payments.channelClosing"}
-        one.final_ms = self.now_ms + one.challenge_ms
+        self.challenge(one)
         return set()
+
+    def challenge(self, one: Promise) -> None:
+        """From now on it ends by itself, after so much time and so many blocks."""
+        one.final_ms = self.now_ms + one.challenge_ms
+        one.final_height = self.height + one.blocks
 
     def finalise(self, promise_id: bytes) -> Reasons:
         one = self.promises.get(promise_id)
@@ -261,6 +289,8 @@ class Naive(Books):
             return {"payments.channelOpen"}
         if self.now_ms < one.final_ms:
             return {"payments.early", "payments.channelEarly"}
+        if self.height < one.final_height:
+            return {"payments.channelEarly"}
         self.end_channel(promise_id)
         return set()
 
@@ -268,15 +298,18 @@ class Naive(Books):
         """What a voucher promised and a freeze stopped waits for officers; the rest goes back."""
         one = self.promises[promise_id]
         waits = min(max(one.stopped - one.paid, 0), one.left)
-        self.money[one.payer, one.asset] += one.left - waits
+        returned = one.left - waits
+        self.money[one.payer, one.asset] += returned
         one.left = waits
+        if returned:
+            self.ended(promise_id, returned, one, paid=False)
         if not waits:
             del self.promises[promise_id]
         elif not self.may_move(one.asset, one.payer, one.payee, release=True):
             self.end(promise_id, paid=True)
         else:
             one.kind, one.paid_at_end, one.needed, one.votes = "rule", False, 1, {}
-            one.end_ms, one.final_ms = self.now_ms + SUSPENDED_MS, 0
+            one.end_ms, one.final_ms, one.look_ms = self.now_ms + SUSPENDED_MS, 0, 0
 
     # -- batches
 
@@ -334,13 +367,12 @@ class Naive(Books):
         approving = self.people_of(*(key for key, yes in one.said.items() if yes))
         if len(approving - self.people_of(one.payer) - self.opposed(one)) < one.needed:
             return {"payments.batchApprovals"}
-        before = dict(self.money), set(self.people), self.fees
+        before = self.mark()
+        self.approving = {key for key, yes in one.said.items() if yes}
         for target, amount in one.legs:
             found = self.may_pay(one.asset, one.payer, target, amount, whole=False, opener=who)
             if found:
-                self.money.clear()
-                self.money.update(before[0])
-                self.people, self.fees = before[1], before[2]
+                self.restore(before)
                 return found
             self.opened(target, who)
             self.move(one.asset, one.payer, target, amount)

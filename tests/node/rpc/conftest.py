@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 import trio
 import trio.testing
 
-from tests.node.rpc.nodeworld import NodeWorld, Running, collect_again
+from tests.node.rpc.nodeworld import NodeWorld, Running
 
 
-@pytest.fixture(autouse=True)
-def garbage() -> Iterator[None]:
-    """This process goes on after its nodes."""
+@pytest.fixture
+def levels() -> Iterator[None]:
+    """Levels belong to the process, which runs other tests after."""
+
+    def loggers() -> list[logging.Logger]:
+        return [
+            log
+            for name, log in logging.root.manager.loggerDict.items()
+            if isinstance(log, logging.Logger) and name.startswith("clawpurse")
+        ]
+
+    before = {log: log.level for log in loggers()}
     yield
-    collect_again()
+    # Those too that nobody had asked for before.
+    for log in loggers():
+        log.setLevel(before.get(log, logging.NOTSET))
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ Programs talk to a node through its real JSON-RPC application, over streams in m
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import trio
@@ -30,8 +30,10 @@ from clawpurse.modules.kit.web.errors import RpcError
 from clawpurse.modules.kit.web.messages import Peer
 from clawpurse.modules.registry import build_registry
 from clawpurse.node.app import Keys, Node, Outside
+from clawpurse.node.callers import Callers
 from clawpurse.node.clock import LoopClock
-from clawpurse.node.config import NodeConfig
+from clawpurse.node.config import CONFIG_NAME, NodeConfig, config_text, load_config
+from clawpurse.node.config_file import ConfigFile
 from clawpurse.node.files import MemoryFiles
 from clawpurse.node.ports import Listen
 from clawpurse.node.signer import FileSigner, Signer, create_sign_state
@@ -42,6 +44,8 @@ from clawpurse.p2p.pool import PoolConfig
 from clawpurse.p2p.transport import MemoryNetwork
 from clawpurse.wallet.builder import sign_body, transfer_action
 from clawpurse.wallet.keys import SigningKey
+from tests.node.rpc.once import made_once
+from tests.node.rpc.published import CheckingClient
 
 START_MS = 1_800_000_000_000
 HOUR_MS = 3_600_000
@@ -94,7 +98,14 @@ class Running:
         return stream
 
     def client(self, token: str | None = None) -> RpcClient:
-        return RpcClient("http://localhost", token=token, connect=self.stream, jitter=lambda: 0.0)
+        """A client that holds every answer against what the node publishes about it."""
+        made = CheckingClient(
+            "http://localhost", token=token, connect=self.stream, jitter=lambda: 0.0
+        )
+        dispatcher = self.node.ports._rpc_app._dispatcher
+        assert dispatcher is not None
+        made.methods = dispatcher.methods
+        return made
 
     async def call(self, method: str, *positional: Any, **params: Any) -> Any:
         """Call over HTTP; positional parameters, or named ones in camelCase."""
@@ -156,6 +167,12 @@ class NodeWorld:
         self.links = MemoryNetwork()
         self.clock = LoopClock(START_MS, offset_ms)
         self.nodes: dict[str, Running] = {}
+        #: Where a node keeps webhooks; none in a world on memory alone.
+        self.webhook_folder: Path | None = None
+        #: Who may call the nodes: whoever is on this machine, unless a test says otherwise.
+        self.callers: Callers | None = None
+        #: Where nodes have their configuration files, a folder each; else they have none.
+        self.config_folder: Path | None = None
         self._sequences: dict[tuple[bytes, int], int] = {}
 
     # -- nodes
@@ -176,13 +193,15 @@ class NodeWorld:
             seed = self.seeds[int(name.removeprefix("authority-")) - 1]
         chance = random.Random(name)
         outside = self._outside(name, disk, clock or self.clock, chance, listen or _no_listeners)
-        node = Node(
-            self.genesis,
-            NodeConfig(name=name, **{"rpc_cost_per_second": 10_000_000, **config}),
-            self._keys(name, chance.randbytes(32), seed, disk),
-            PoolConfig(name, PORT, (), tuple(other.address for other in known)),
-            outside,
-        )
+        values = {"name": name, "rpc_cost_per_second": 10_000_000, **config}
+        addresses = tuple(other.address for other in known)
+        if outside.config_file is not None:
+            values = self._filed(name, {**values, "peers": tuple(map(str, addresses))})
+            addresses = tuple(map(PeerAddress.parse, values["peers"]))
+        keys = self._keys(name, chance.randbytes(32), seed, disk)
+        pool = PoolConfig(name, PORT, (), addresses)
+        with made_once():
+            node = Node(self.genesis, NodeConfig(**values), keys, pool, outside)
         running = self.nodes[name] = Running(name, node, cast(MemoryStore, outside.store), disk)
         self._built(running)
         await self.nursery.start(self._run, running)
@@ -206,7 +225,22 @@ class NodeWorld:
             saved_peers={},
             free_disk_mb=lambda: 1_000_000,
             listen=listen,
+            webhook_folder=self.webhook_folder,
+            callers=self.callers,
+            config_file=(
+                None if self.config_folder is None else ConfigFile(self.config_folder / name, {})
+            ),
         )
+
+    def _filed(self, name: str, values: dict[str, Any]) -> dict[str, Any]:
+        """The settings in a node's file, which is written when it is not there yet."""
+        assert self.config_folder is not None
+        path = self.config_folder / name / CONFIG_NAME
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(config_text(values))
+            path.chmod(0o600)
+        return load_config(path.parent, {}).model_dump()
 
     def _built(self, running: Running) -> None:
         """A node is built and does not run yet: the place to look into it from."""
@@ -293,12 +327,9 @@ async def _no_listeners(_host: str, _port: int) -> Sequence[trio.abc.Listener[tr
 @asynccontextmanager
 async def node_world(**settings: Any) -> AsyncIterator[NodeWorld]:
     """Give a world; its nodes end with it."""
-    try:
-        async with trio.open_nursery() as nursery:
-            yield NodeWorld(nursery, **settings)
-            nursery.cancel_scope.cancel()
-    finally:
-        collect_again()
+    async with trio.open_nursery() as nursery:
+        yield NodeWorld(nursery, **settings)
+        nursery.cancel_scope.cancel()
 
 
 def run_world(scenario: Callable[[NodeWorld], Awaitable[Any]], **settings: Any) -> Any:
@@ -309,12 +340,6 @@ def run_world(scenario: Callable[[NodeWorld], Awaitable[Any]], **settings: Any) 
             return await scenario(world)
 
     return trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-def collect_again() -> None:
-    """Undo what a node does to its process: it decides itself when garbage is collected."""
-    gc.unfreeze()
-    gc.enable()
 
 
 def prune(running: Running, below: int) -> None:

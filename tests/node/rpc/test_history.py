@@ -142,3 +142,25 @@ async def test_history_below_what_is_kept_is_pruned(
         "account_getTransactions", account=account, cursor=newest["nextCursor"]
     )
     assert (error.code, error.facts["floor"]) == (-32002, 3)
+
+
+async def test_a_block_that_is_on_disk_and_not_yet_final_is_in_no_page(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
+    """Who asks in that moment would be told that a payment of theirs is not known."""
+    await world.final(node, world.pay(world.alice))
+    lane: Any = node.node.chain._lane
+    asked: list[Any] = []
+    write = lane.run
+
+    async def run(work: Any) -> Any:
+        done = await write(work)
+        for newest_first in (True, False):
+            params = {"account": text_of(world.carol), "newestFirst": newest_first}
+            asked.append(await node.call("account_getTransactions", **params))
+        return done
+
+    lane.run = run
+    await world.final(node, world.pay(world.alice))
+    assert asked
+    assert all(len(page["transactions"]) == 1 for page in asked[:2])

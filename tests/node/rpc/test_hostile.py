@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from clawpurse.ledger import codec
 from clawpurse.modules.kit.web.errors import ERROR_KINDS, INTERNAL_ERROR
+from clawpurse.modules.kit.web.grants import Grant
 from clawpurse.modules.kit.web.jsonrpc import Context, Pending
 from clawpurse.node.rpc.server import node_methods
 from clawpurse.wallet.keys import SigningKey
@@ -47,6 +48,8 @@ class Attacker:
             "txId": [hexed(paid.tx_id)],
             "idempotencyKey": [hexed(b"k")],
             "height": [1, 2],
+            "fromHeight": [0, 1],
+            "toHeight": [1, 2],
             "atHeight": [0, 1, 2],
             "from": accounts,
             "to": accounts,
@@ -122,14 +125,14 @@ class Attacker:
         return hexed(bytes(data))
 
 
-async def ask(node: Running, message: Any) -> Any:
+async def ask(node: Running, message: Any, grant: Grant | None = None) -> Any:
     """Hand a message to the dispatcher as the HTTP port does; returns the parsed answer."""
     dispatcher = node.node.ports.rpc._application._dispatcher  # type: ignore[attr-defined]
-    answer = dispatcher.answer(json.dumps(message).encode(), Context("attacker", "attacker"))
+    answer = dispatcher.answer(json.dumps(message).encode(), Context("attacker", "attacker", grant))
     if isinstance(answer, Pending):
         with trio.fail_after(120):
             answer = await answer.run()
-    return None if answer is None else json.loads(answer)
+    return None if answer is None else json.loads(bytes(answer))
 
 
 async def attack(world: NodeWorld, calls: int, seed: int) -> None:
@@ -153,7 +156,10 @@ async def attack(world: NodeWorld, calls: int, seed: int) -> None:
             (outcome,) = await world.final(node, world.pay(world.bob))
             assert outcome["receipt"]["code"] == "ok"
     assert "incident" not in node.node.ports.refusals.counts
-    never = {name for name, results in asked.items() if not results} - {
+    # These are for operators: a stranger is refused before anything of his is looked at.
+    closed = ("admin_", "webhook_")
+    tried = {name: results for name, results in asked.items() if not name.startswith(closed)}
+    never = {name for name, results in tried.items() if not results} - {
         # This network's only authority proposes nothing.
         "sub_subscribe", "sub_unsubscribe", "governance_getProposal",
     }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from trio.testing import MockClock
 
+from clawpurse.ledger.address import account_text
 from clawpurse.ledger.agreement.authorities import AuthoritySet
 from clawpurse.ledger.agreement.certificates import Certificate
 from clawpurse.ledger.agreement.domain import Domain
@@ -17,6 +18,7 @@ from clawpurse.ledger.kernel.records import Account, account_key
 from clawpurse.ledger.statetree.state_proof import verify_state_proof
 from clawpurse.modules.assets.records import asset_key
 from clawpurse.wallet.receipts import verify_payment
+from clawpurse.wallet.verdicts import verify_document
 from tests.node.rpc.nodeworld import REGISTRY, NodeWorld, Running, hexed, octets
 
 ABSENT = account_key(b"\x13" * 32)
@@ -150,3 +152,95 @@ async def test_blocks_of_any_size_prove_each_receipt(
     for one in (paid[0], paid[count // 2], paid[-1]):
         answer = await node.call("tx_getReceipt", txId=hexed(one.tx_id), prove=True)
         assert verify_payment(answer["proof"], world.genesis.hash, REGISTRY).valid
+
+
+# -- everything that `prove` gives
+
+
+async def test_accounts_and_balances_are_proven_from_the_genesis_hash_alone(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
+    """Now and in the past, by answers as they come: no authority, no node is asked again."""
+    for _ in range(4):
+        await world.final(node, world.pay(world.alice, target=world.carol.account))
+    alice = account_text(world.alice.account)
+    key, absent = hexed(account_key(world.alice.account)), hexed(ABSENT)
+    for at in (2, 4, None):
+        more = {} if at is None else {"atHeight": at}
+        for kind, method, params in (
+            ("account", "account_get", {"account": alice, **more}),
+            ("balances", "account_getBalances", {"account": alice, **more}),
+            ("state", "chain_getProof", {"key": key, **more}),
+            ("state", "chain_getProof", {"key": absent, **more}),
+            ("state", "chain_getProof", {"module": "assets", "path": hexed(asset_key("EUR"))}),
+        ):
+            answer = await node.call(method, **params, prove=True)
+            verdict = verify_document(answer, world.genesis.hash, REGISTRY)
+            assert verdict.valid and verdict.kind == kind, (method, verdict)
+            plain = await node.call(method, **params)
+            assert plain == {name: answer[name] for name in plain}, "prove changes nothing else"
+            assert set(answer) - set(plain) <= {"proof", "bundle"}
+            assert not verify_document(plain, world.genesis.hash, REGISTRY).valid
+            if at is not None and "atHeight" in params:
+                assert verdict.height == at
+    lied = await node.call("account_getBalances", account=alice, prove=True)
+    lied["balances"][0]["amount"] += "0"
+    assert verify_document(lied, world.genesis.hash, REGISTRY).step == "document"
+
+
+async def test_both_ends_of_a_statement_are_proven(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
+    """The range that begins with block 1 opens with the genesis; what was had then is known."""
+    for number in range(5):
+        asset = ("CLAW", "EUR")[number % 2]
+        await world.final(node, world.pay(world.alice, target=world.carol.account, asset=asset))
+    for who in (world.alice, world.carol):
+        for first, last in ((1, 5), (1, 1), (2, 4), (5, 5), (3, None)):
+            more = {} if last is None else {"toHeight": last}
+            params = {"account": account_text(who.account), "fromHeight": first, **more}
+            answer = await node.call("account_getStatement", **params, prove=True)
+            assert len(answer["proof"]["blocks"]) == (1 if first == 1 else 2)
+            verdict = verify_document(answer, world.genesis.hash, REGISTRY)
+            assert verdict.valid and verdict.kind == "statement", verdict.reason
+            plain = await node.call("account_getStatement", **params)
+            assert plain == {name: answer[name] for name in plain}
+
+
+async def test_proofs_need_a_block_that_somebody_decided(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
+    """Before the first block nobody decided anything; a height that is not there has no proof."""
+    alice = account_text(world.alice.account)
+    await world.final(node, world.pay(world.alice))
+    for method in ("account_get", "account_getBalances"):
+        for height in (0, 2):
+            refused = await node.refusal(method, account=alice, atHeight=height, prove=True)
+            assert refused.code == -32001
+    nobody = account_text(ABSENT[1:])
+    assert (await node.refusal("account_get", account=nobody, prove=True)).code == -32001
+    shown = await node.call("account_getBalances", account=nobody, prove=True)
+    verdict = verify_document(shown, world.genesis.hash, REGISTRY)
+    assert verdict.valid and "0.00 CLAW" in verdict.proved[0]
+
+
+async def test_the_answer_of_a_receipt_is_proven_as_it_came(
+    autojump_clock: MockClock, world: NodeWorld, node: Running
+) -> None:
+    """A node that answers a failed code as `ok`, or other events, is found out."""
+    tx = world.pay(world.alice)
+    await world.final(node, tx)
+    answer = await node.call("tx_getReceipt", txId=hexed(tx.tx_id), prove=True)
+    assert verify_document(answer, world.genesis.hash, REGISTRY).valid
+    for name, value in (
+        ("code", "notFound"),
+        ("events", []),
+        ("fee", "7"),
+        ("height", 2),
+        ("index", 1),
+        ("time", "2020-01-01T00:00:00.000Z"),
+        ("cost", 1.0),
+        ("trace", None),
+    ):
+        verdict = verify_document({**answer, name: value}, world.genesis.hash, REGISTRY)
+        assert (verdict.valid, verdict.kind, verdict.step) == (False, "payment", "document"), name

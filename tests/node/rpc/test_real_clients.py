@@ -160,7 +160,7 @@ def test_curl_asks_and_stops_the_node_with_the_token() -> None:
         json_type = ("-H", "Content-Type: application/json")
         asked = curl(*json_type, "-d", json.dumps(request("chain_getStatus")))
         assert json.loads(asked)["result"]["chainId"] == "rpc-test"
-        assert "This node is ready" in curl()
+        assert "/assets/node/app.js" in curl()
         stop = json.dumps(request("admin_stop"))
         assert json.loads(curl(*json_type, "-d", stop))["error"]["code"] == -32006
         token = ("-H", f"Authorization: Bearer {TOKEN}")

@@ -244,7 +244,7 @@ async def test_a_slow_reader_is_told_where_to_go_on(
         await world.final(node, *[world.pay(world.alice) for _ in range(120)])
     client = node.client()
     client._connect = lambda: node.stream(pair=trio.testing.lockstep_stream_pair)
-    socket = await client._open()
+    socket = await client.open_socket()
     request = {
         "jsonrpc": "2.0",
         "id": 1,
@@ -296,6 +296,9 @@ async def test_bad_subscriptions_are_refused(
         ("blocks", {"account": carol}, None, -32602),
         ("account", None, None, -32602),
         ("account", {"account": carol[:-1]}, None, -32602),
+        ("events", {"direction": "in"}, None, -32602),
+        ("alerts", None, "1.0", -32602),
+        ("mempool", {"account": carol[:-1]}, None, -32602),
         ("transactions", {"acount": carol}, None, -32602),
     ):
         async with node.client().subscribe(topic, matching, cursor) as events:
@@ -308,8 +311,14 @@ async def test_bad_subscriptions_are_refused(
     assert [(one["name"], one["final"]) for one in listed] == [
         ("blocks", True),
         ("transactions", True),
+        ("events", True),
         ("account", True),
+        ("asset", True),
         ("compliance", True),
+        ("consensus", False),
+        ("mempool", False),
+        ("peers", False),
+        ("alerts", False),
     ]
 
 

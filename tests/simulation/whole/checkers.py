@@ -518,9 +518,9 @@ class Evidence(Watch):
         for proof in trial.evidence:
             if world.is_correct(proof.authority):
                 raise self.fail(f"a correct authority is convicted at height {proof.height}")
-        for sighting in world.sightings:
+        for place, sighting in enumerate(world.sightings):
             proof = sighting.evidence
-            if sighting.node in world.excused:
+            if sighting.node in world.excused or place in world.unsaved:
                 continue
             # Of a key that does it all the time, a node keeps so much and no more.
             flooded = len(self._slots[proof.authority]) > PER_AUTHORITY_MAX

@@ -120,6 +120,49 @@ def test_two_hidden_locks_end_in_one_decision() -> None:
     assert [line for line in LOCK_LINES if not lines[line]] == []
 
 
+def late_polka(seed: int = 1) -> World:
+    """One authority learns of a polka only after it gave its round up; return the world.
+
+    It takes the block as its valid value, and must neither lock it nor take its nil back.
+    """
+    worlds: list[World] = []
+
+    async def scenario(world: World) -> None:
+        worlds.append(world)
+        _zero, one, two, three = (world.key_names[key] for key in sorted(world.key_names))
+
+        def lost(said: Said, _source: str, to: str) -> bool:
+            if said.height != 1 or said.round > 0:
+                return False
+            if isinstance(said, Proposal):
+                return to == three
+            if to != two:
+                return False
+            # Three prevotes reach the third, one of them nil: a quorum, and not for one block.
+            machine = world.nodes[two].node.engine.machine
+            waiting = machine.step_name in ("start", "propose", "prevote")
+            if isinstance(said, PolkaCertificate):
+                return waiting
+            # Whoever tells it: the others pass on what they heard.
+            is_prevote = said.kind is Kind.PREVOTE and world.key_names[said.authority] == one
+            return waiting and is_prevote
+
+        world.links.taps.append(Script(lost))
+        await world.begin_all(world.names)
+        await until(lambda: all(node.node.engine.may_sign for node in world.up), 30)
+        client = Client(world, world.alice, 0)
+        client.hand_in(world.nodes[three])
+        await until(lambda: bool(world.accepted) and not lacking(world), 60)
+        world.check_end()
+
+    run_world(scenario, seed, 4, checkers())
+    return worlds[0]
+
+
+def test_a_polka_that_comes_after_a_nil_precommit_takes_nothing_back() -> None:
+    assert late_polka().lines["P42:precommit"] > 0
+
+
 def wrong_proposer() -> World:
     """One authority's machine computes another state; return what became of its blocks."""
     worlds: list[World] = []

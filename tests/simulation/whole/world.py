@@ -10,11 +10,9 @@ from __future__ import annotations
 import random
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
-from unittest import mock
 
 import trio
 
@@ -32,18 +30,15 @@ from clawpurse.ledger.errors import (
     StorageFault,
 )
 from clawpurse.ledger.transactions import Transaction
-from clawpurse.modules.kit.web import openrpc
-from clawpurse.modules.kit.web.jsonrpc import Method
 from clawpurse.node.app import Outside
 from clawpurse.node.bodies import Body
 from clawpurse.node.clock import Clock, LoopClock
 from clawpurse.node.ports import Listen
-from clawpurse.node.rpc import server
 from clawpurse.node.signer import FileSigner, set_floor
 from clawpurse.p2p.address import PeerAddress
 from clawpurse.p2p.channels import Channel
 from tests.node.lab import Lab, WatchedSigner, leaves
-from tests.node.rpc.nodeworld import PORT, START_MS, Disk, Running, collect_again
+from tests.node.rpc.nodeworld import PORT, START_MS, Disk, Running
 from tests.seeded import run_seeded
 from tests.simulation.properties import Violation
 from tests.simulation.whole.clocks import BadClock
@@ -174,6 +169,8 @@ class World(Lab):
         self.accepted: dict[bytes, Accepted] = {}
         self.announced: dict[str, int] = {}
         self.sightings: list[Sighting] = []
+        # Places in `sightings` of what a node saw and died before its disk had it.
+        self.unsaved: set[int] = set()
         self.endings: list[Ending] = []
         self.lines: Counter[str] = Counter()
         self.crash_points: Counter[str] = Counter()
@@ -402,7 +399,12 @@ class World(Lab):
         if name in self.down:
             return
         self.endings.append(Ending(trio.current_time(), name, kind, why))
-        self.nodes.pop(name, None)
+        ended = self.nodes.pop(name, None)
+        if ended is not None:
+            waiting = ended.node.evidence.unsaved
+            for place, sighting in enumerate(self.sightings):
+                if sighting.node == name and sighting.evidence.slot in waiting:
+                    self.unsaved.add(place)
         self._muted.pop(name, None)
         self.down[name] = self.machines.pop(name).survivor(power=power)
 
@@ -483,34 +485,7 @@ def run_world(
             nursery.cancel_scope.cancel()
         return result
 
-    try:
-        with described_once():
-            return run_seeded(main, seed)
-    finally:
-        collect_again()
-
-
-@contextmanager
-def described_once() -> Iterator[None]:
-    """Let nodes of one run share the description of their JSON-RPC methods.
-
-    It is a fifth of what a node's start costs here, and the same for all.
-    """
-    known: dict[tuple[str, ...], dict[str, Any]] = {}
-    plain = openrpc.openrpc_document
-
-    def described(methods: Iterable[Method], **about: str) -> dict[str, Any]:
-        listed = list(methods)
-        names = tuple(sorted(method.name for method in listed))
-        if names not in known:
-            known[names] = plain(listed, **about)
-        return known[names]
-
-    with (
-        mock.patch.object(server, "openrpc_document", described),
-        mock.patch.object(openrpc, "openrpc_document", described),
-    ):
-        yield
+    return run_seeded(main, seed)
 
 
 async def _does_not_measure(_clock: Clock) -> None:

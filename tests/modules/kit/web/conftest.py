@@ -14,10 +14,12 @@ from pydantic import Field
 
 from clawpurse.ledger.errors import Code, Malformed, NotFound, Pruned, Refused
 from clawpurse.modules.kit.web.app import App
-from clawpurse.modules.kit.web.guard import Access, Budgets, RefusalLog, Token
+from clawpurse.modules.kit.web.grants import FixedTokens, Token, grant_scopes
+from clawpurse.modules.kit.web.guard import Access, Budgets, RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Method, NoParams, Params
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.messages import Peer, Request, Response
+from clawpurse.modules.kit.web.scopes import read_scopes
 from clawpurse.modules.kit.web.server import WebServer
 
 ADMIN_TOKEN = "0123456789abcdef-admin"
@@ -84,7 +86,9 @@ def make_methods(calls: list[Any]) -> list[Method]:
         Method("test_notJson", "Returns no JSON", lambda _p, _c: object()),
         Method("test_large", "A large answer", lambda _p, _c: "x" * 300_000, NoParams, str),
         Method("admin_stop", "Stop", lambda _p, _c: True, NoParams, bool, role="admin"),
-        Method("test_whoami", "Who", lambda _p, c: [c.client, sorted(c.roles)], NoParams),
+        Method(
+            "test_whoami", "Who", lambda _p, c: [c.client, grant_scopes(c.grant).text], NoParams
+        ),
     ]
 
 
@@ -158,9 +162,13 @@ class Web:
     access: Access = field(
         default_factory=lambda: Access(
             origins=frozenset({"https://wallet.example"}),
-            tokens=(
-                Token(ADMIN_TOKEN),
-                Token(OTHER_TOKEN, frozenset({"reader"})),
+            authenticators=(
+                FixedTokens(
+                    (
+                        Token(ADMIN_TOKEN),
+                        Token(OTHER_TOKEN, read_scopes(["test_*"]), "reader"),
+                    )
+                ),
             ),
         )
     )
@@ -239,6 +247,12 @@ def make_web(nursery: trio.Nursery) -> Callable[..., Web]:
         return Web(nursery, limits=replace(Limits(), **(limits or {})), **settings)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def web_class() -> type[Web]:
+    """The server itself, for tests that bring a nursery and real sockets."""
+    return Web
 
 
 @pytest.fixture(scope="session")

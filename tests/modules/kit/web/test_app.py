@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from clawpurse.modules.kit.web.guard import Access, RefusalLog, Token, printable
+from clawpurse.modules.kit.web.grants import Token
+from clawpurse.modules.kit.web.guard import Access, RefusalLog, printable
 from clawpurse.modules.kit.web.head import Head
 from clawpurse.modules.kit.web.messages import Response, peer_of, render
 
@@ -174,8 +175,8 @@ async def test_methods_learn_who_calls(web: Any, make_post: Any, tokens: Any) ->
     client = web.connect(peer_of(("10.1.2.3", 4000)))
     call = b'{"jsonrpc":"2.0","id":1,"method":"test_whoami"}'
     await client.send(make_post(call, Authorization=f"Bearer {tokens[1]}") + make_post(call))
-    assert json.loads((await client.response())[2])["result"] == ["10.1.2.3", ["reader"]]
-    assert json.loads((await client.response())[2])["result"] == ["10.1.2.3", []]
+    assert json.loads((await client.response())[2])["result"] == ["token:reader", "test_*"]
+    assert json.loads((await client.response())[2])["result"] == ["10.1.2.3", ""]
 
 
 async def test_a_wrong_token_is_logged_with_its_sender_but_not_its_text(
@@ -183,7 +184,7 @@ async def test_a_wrong_token_is_logged_with_its_sender_but_not_its_text(
 ) -> None:
     client = web.connect(peer_of(("10.1.2.3", 4000)))
     await client.send(make_post(CALL, Authorization="Bearer guessed-secret-value"))
-    assert (await client.response())[0] == 200
+    assert (await client.response())[0] == 401
     assert caplog.records[0].peer == "10.1.2.3:4000"
     assert caplog.records[0].reason == "bad-token"
     assert "guessed" not in caplog.text

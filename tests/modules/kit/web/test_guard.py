@@ -36,6 +36,16 @@ def test_waiting_as_long_as_told_is_enough() -> None:
     assert budgets.charge("a", 1) == 0
 
 
+def test_who_was_refused_last_is_not_forgotten_as_if_it_had_never_called() -> None:
+    """Debt does not vanish by asking on: refused calls keep the bucket that refuses them."""
+    budgets = Budgets(1, 1, now=lambda: 0.0, clients_max=2)
+    assert budgets.charge("a", 50) == 0
+    assert budgets.charge("b", 1) == 0
+    assert budgets.charge("a", 1) > 0
+    assert budgets.charge("c", 1) == 0
+    assert budgets.charge("a", 1) == budgets.wait_s("a") == 50
+
+
 def test_clients_do_not_share_and_some_are_exempt() -> None:
     budgets = Budgets(1, 1, now=lambda: 0.0, exempt=["127.0.0.1"])
     assert budgets.charge("a", 1) == 0

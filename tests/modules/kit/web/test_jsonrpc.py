@@ -5,151 +5,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clawpurse.modules.kit.web.guard import Budgets, RefusalLog
-from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Method, Pending, RawJson
-
-
-def error(code: int, ident: Any = None) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": ident, "error": code}
-
-
-def result(value: Any, ident: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": ident, "result": value}
-
-
-# The examples of section 7 of the specification, in its order, then further edges.
-EXAMPLES: list[tuple[str, Any]] = [
-    ('{"jsonrpc": "2.0", "method": "subtract", "params": [42, 23], "id": 1}', result(19, 1)),
-    ('{"jsonrpc": "2.0", "method": "subtract", "params": [23, 42], "id": 2}', result(-19, 2)),
-    (
-        '{"jsonrpc": "2.0", "method": "subtract", '
-        '"params": {"subtrahend": 23, "minuend": 42}, "id": 3}',
-        result(19, 3),
-    ),
-    (
-        '{"jsonrpc": "2.0", "method": "subtract", '
-        '"params": {"minuend": 42, "subtrahend": 23}, "id": 4}',
-        result(19, 4),
-    ),
-    ('{"jsonrpc": "2.0", "method": "update", "params": [1,2,3,4,5]}', None),
-    ('{"jsonrpc": "2.0", "method": "foobar"}', None),
-    ('{"jsonrpc": "2.0", "method": "foobar", "id": "1"}', error(-32601, "1")),
-    ('{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]', error(-32700)),
-    ('{"jsonrpc": "2.0", "method": 1, "params": "bar"}', error(-32600)),
-    (
-        '[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},'
-        '{"jsonrpc": "2.0", "method"]',
-        error(-32700),
-    ),
-    ("[]", error(-32600)),
-    ("[1]", [error(-32600)]),
-    ("[1,2,3]", [error(-32600)] * 3),
-    (
-        '[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},'
-        '{"jsonrpc": "2.0", "method": "notify_hello", "params": [7]},'
-        '{"jsonrpc": "2.0", "method": "subtract", "params": [42,23], "id": "2"},'
-        '{"foo": "boo"},'
-        '{"jsonrpc": "2.0", "method": "foo.get", "params": {"name": "myself"}, "id": "5"},'
-        '{"jsonrpc": "2.0", "method": "get_data", "id": "9"}]',
-        [
-            result(7, "1"),
-            result(19, "2"),
-            error(-32600),
-            error(-32601, "5"),
-            result(["hello", 5], "9"),
-        ],
-    ),
-    (
-        '[{"jsonrpc": "2.0", "method": "notify_hello", "params": [1]},'
-        '{"jsonrpc": "2.0", "method": "notify_hello", "params": [7]}]',
-        None,
-    ),
-    # Ids of every kind come back as they are; what is no id makes the request invalid.
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":null}', result(1, None)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":""}', result(1, "")),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":0}', result(1, 0)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":-7}', result(1, -7)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":1.5}', result(1, 1.5)),
-    (
-        '{"jsonrpc":"2.0","method":"sum","params":[1],"id":123456789012345678901234567890}',
-        result(1, 123456789012345678901234567890),
-    ),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":"ü\\u0000"}', result(1, "ü\0")),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":true}', error(-32600)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":[1]}', error(-32600)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":{}}', error(-32600)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":1e999}', error(-32600)),
-    # Requests that are none.
-    ("1", error(-32600)),
-    ('"sum"', error(-32600)),
-    ("null", error(-32600)),
-    ("true", error(-32600)),
-    ("{}", error(-32600)),
-    ("[[]]", [error(-32600)]),
-    ('{"method":"sum","params":[1],"id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"1.0","method":"sum","params":[1],"id":1}', error(-32600, 1)),
-    ('{"jsonrpc":2.0,"method":"sum","params":[1],"id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"2.0","id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"2.0","method":null,"id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":"x","id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":1,"id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":null,"id":1}', error(-32600, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":false}', error(-32600)),
-    ('{"jsonrpc":"2.0","method":"","id":1}', error(-32601, 1)),
-    ('{"jsonrpc":"2.0","method":"rpc.describe","id":1}', error(-32601, 1)),
-    # Further members are nobody's business.
-    ('{"jsonrpc":"2.0","method":"sum","params":[1],"id":1,"x":2}', result(1, 1)),
-    ('{"jsonrpc":"2.0","method":"get_data","params":{},"id":1}', result(["hello", 5], 1)),
-    ('{"jsonrpc":"2.0","method":"get_data","params":[],"id":1}', result(["hello", 5], 1)),
-    # Not JSON.
-    ("", error(-32700)),
-    (" ", error(-32700)),
-    ("{", error(-32700)),
-    ("{'a':1}", error(-32700)),
-    ('{"a":1,}', error(-32700)),
-    ('{"a":NaN}', error(-32700)),
-    ("\ufeff{}", error(-32700)),
-    ("{} {}", error(-32700)),
-    ("[" * 5000 + "]" * 5000, error(-32700)),
-    ('{"jsonrpc":"2.0","method":"sum","id":"\\ud800"}', error(-32700)),
-    # Parameters.
-    ('{"jsonrpc":"2.0","method":"sum","id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[],"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":[1,2,3,4],"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":{"a":"1"},"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":{"a":true},"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":{"a":1.0},"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":{"a":null},"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":{"a":1,"z":1},"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"test_echo","params":{"some_text":"x"},"id":1}', error(-32602, 1)),
-    ('{"jsonrpc":"2.0","method":"sum","params":{"a":"1"}}', None),
-]
-
-
-def strip(answer: Any) -> Any:
-    """Replace error objects by their code, after checking their shape."""
-    if isinstance(answer, list):
-        return [strip(item) for item in answer]
-    if answer is None or "error" not in answer:
-        return answer
-    assert set(answer) == {"jsonrpc", "id", "error"}
-    problem = answer["error"]
-    assert set(problem) == {"code", "message", "data"}
-    assert problem["message"]
-    data = problem["data"]
-    assert {"reason", "class", "retryable", "hint"} <= set(data)
-    assert data["class"] in ("malformed", "failed", "local", "retry")
-    assert isinstance(data["retryable"], bool)
-    assert data["reason"]
-    assert data["hint"]
-    return {**answer, "error": problem["code"]}
+from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Method, Params, Pending
+from clawpurse.modules.kit.web.replies import RawJson
+from tests.modules.kit.web.examples import EXAMPLES, error, result, strip
 
 
 @pytest.mark.parametrize(("message", "expected"), EXAMPLES)
@@ -339,6 +207,32 @@ async def test_a_spent_budget_is_a_429_and_comes_back(make_web: Any, autojump_cl
     assert (await other.rpc(call))[0] == 200
 
 
+async def test_a_proof_costs_what_it_costs_and_the_answer_without_it_does_not(
+    make_web: Any, autojump_clock: Any
+) -> None:
+    """Proofs of the past are dear; whoever asks for none does not pay for them."""
+
+    class ProveParams(Params):
+        prove: bool = False
+
+    def answer(params: ProveParams, _context: Any) -> bool:
+        return params.prove
+
+    method = Method("get_proven", "An answer", answer, ProveParams, prove_cost=20)
+    client = make_web(extra_methods=[method], budgets=Budgets(10, 30)).connect()
+
+    async def ask(*, prove: bool) -> tuple[int, Any]:
+        call = {"jsonrpc": "2.0", "method": "get_proven", "params": {"prove": prove}, "id": 1}
+        status, reply = await client.rpc(call)
+        return status, reply
+
+    assert [(await ask(prove=False))[0] for _ in range(9)] == [200] * 9
+    assert (await ask(prove=True))[1]["result"] is True
+    assert (await ask(prove=False))[0] == 429
+    with pytest.raises(ValueError, match="cost"):
+        make_web(extra_methods=[replace(method, prove_cost=-1)])
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: (
@@ -373,7 +267,7 @@ def test_whatever_is_sent_the_answer_is_well_formed(run_web: Any, message: bytes
             reply = await reply.run()
         if reply is None:
             return
-        answer = json.loads(reply)
+        answer = json.loads(bytes(reply))
         strip(answer)
         for item in answer if isinstance(answer, list) else [answer]:
             assert item["jsonrpc"] == "2.0"
@@ -409,3 +303,47 @@ def test_raw_json_and_odd_numbers_are_served() -> None:
         for n in ("a_raw", "a_nan", "a_big")
     ]
     assert [a["result"] for a in answers] == [{"x": [1]}, None, 2**200]
+
+
+class Question(Params):
+    text: str
+    prove: bool = False
+
+
+async def test_only_who_asks_for_a_proof_waits_for_one() -> None:
+    """A method's cheap answer comes at once; with `prove` its async prover gives it, in order."""
+
+    async def proven(params: Question, _context: Context) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"{params.text}, proven"
+
+    for cost in (1, 50):
+        method = Method(
+            "test_ask", "Ask", lambda params, _: params.text, Question, cost=cost, prover=proven
+        )
+        dispatcher = Dispatcher([method], log=RefusalLog())
+
+        async def ask(*calls: dict[str, Any], dispatcher: Dispatcher = dispatcher) -> Any:
+            batch = [
+                {"jsonrpc": "2.0", "id": n, "method": "test_ask", "params": params}
+                for n, params in enumerate(calls)
+            ]
+            message: Any = batch if len(batch) > 1 else batch[0]
+            reply: Any = dispatcher.answer(json.dumps(message).encode(), Context())
+            if isinstance(reply, Pending):
+                reply = await reply.run()
+            else:
+                assert len(calls) == 1
+            assert reply is not None
+            return json.loads(bytes(reply))
+
+        assert (await ask({"text": "a"}))["result"] == "a"
+        assert (await ask({"text": "a", "prove": True}))["result"] == "a, proven"
+        answers = await ask({"text": "a"}, {"text": "b", "prove": True}, {"text": "c"})
+        assert [answer["result"] for answer in answers] == ["a", "b, proven", "c"]
+
+
+def test_a_prover_that_is_not_async_is_refused() -> None:
+    method = Method("test_ask", "Ask", len, Question, prover=len)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="async"):
+        Dispatcher([method], log=RefusalLog())

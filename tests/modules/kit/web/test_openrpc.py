@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from clawpurse.modules.kit.web.errors import ERROR_KINDS, RpcError
+from clawpurse.modules.kit.web.grants import Grant
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Method, Params
 from clawpurse.modules.kit.web.openrpc import (
@@ -16,6 +17,7 @@ from clawpurse.modules.kit.web.openrpc import (
     openrpc_document,
     reference_markdown,
 )
+from clawpurse.modules.kit.web.scopes import ALL_SCOPES
 
 
 class Amount(BaseModel):
@@ -93,7 +95,7 @@ def test_documented_parameters_are_those_that_are_taken() -> None:
             others = {p["name"]: "x" for p in method["params"] if p["required"] and p is not param}
             call = {"jsonrpc": "2.0", "id": 1, "method": method["name"]}
             message = json.dumps({**call, "params": {**others, param["name"]: {"bad": 1}}})
-            reply = dispatcher.answer(message, Context(roles=frozenset({"admin"})))
+            reply = dispatcher.answer(message, Context(grant=Grant("t", "t", ALL_SCOPES)))
             data = json.loads(reply)["error"]["data"]  # type: ignore[arg-type]
             assert {p["field"].split(".")[0] for p in data["problems"]} == {param["name"]}
 
@@ -118,7 +120,12 @@ def test_the_reference_names_every_method_parameter_and_code() -> None:
     text = reference_markdown(METHODS)
     for method in METHODS:
         assert f"### {method.name}\n" in text
-    for name in ("`blockHash`", "`ids` or `full`", "list of Amount", "Signed bytes \\| hex"):
+    for name in (
+        "`blockHash`",
+        "`ids` or `full`",
+        "list of [Amount](#amount)",
+        "Signed bytes \\| hex",
+    ):
         assert name in text
     for code, kind in ERROR_KINDS.items():
         assert f"| {code} | {kind.message} |" in text
@@ -133,7 +140,11 @@ PUBLISHED = {
     -32012: "sequenceLow", -32013: "sequenceGap", -32014: "expired",
     -32015: "insufficientFunds", -32016: "duplicate", -32017: "poolFull", -32018: "frozen",
     -32019: "notAuthorised", -32020: "policyRejected", -32021: "approvalRequired",
-    -32022: "wrongChain", -32023: "quotaExceeded",
+    -32022: "wrongChain", -32023: "quotaExceeded", -32024: "badConfiguration",
+    -32025: "keyLocked", -32026: "wrongPassphrase", -32027: "guardrailRefused",
+    -32028: "confirmationRequired", -32029: "walletRefused", -32030: "nodeUnreachable",
+    -32031: "storageFault",
+    -32032: "conflict",
 }  # fmt: skip
 
 

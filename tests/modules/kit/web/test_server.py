@@ -274,7 +274,7 @@ async def test_https_and_wss_with_a_certificate_that_is_checked(
     async with RpcClient(url, ssl_context=tls[1]) as rpc:
         assert await rpc.call("sum", [1, 2]) == 3
         assert (await rpc.call("test_whoami"))[0] == "127.0.0.1"
-        socket_ = await rpc._open()
+        socket_ = await rpc.open_socket()
         await socket_.send(BODY.decode())
         assert json.loads(await socket_.receive(5000))["result"] == 3
         await socket_.aclose()

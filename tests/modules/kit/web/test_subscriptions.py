@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from clawpurse.ledger.errors import Malformed, Pruned
 from clawpurse.modules.kit.web.client import RpcClient, SubscriptionEvent
 from clawpurse.modules.kit.web.errors import RpcError
-from clawpurse.modules.kit.web.jsonrpc import Params, encode_json
+from clawpurse.modules.kit.web.jsonrpc import Params
+from clawpurse.modules.kit.web.replies import encode_json
 from clawpurse.modules.kit.web.subscriptions import (
     Batch,
     Event,
@@ -46,6 +47,12 @@ class Log:
 
     def head(self) -> str:
         return str(len(self.events))
+
+    def beginning(self) -> str:
+        return str(self.floor)
+
+    def status(self) -> dict[str, Any]:
+        return {"height": len(self.events)}
 
     async def read(self, after: str, matching: EvenOnly, limit: int) -> Batch:
         self.reads += 1
@@ -114,6 +121,30 @@ async def test_new_events_are_pushed_with_cursor_and_finality(make_web: Any, top
         assert events.cursor == "504"
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 4, 5, 6, 8, 10, 13, 17, 25])
+async def test_a_subscriber_cancelled_while_it_connects_hears_all_the_same(
+    make_web: Any, topics: Any, steps: int
+) -> None:
+    """Somebody with a short patience would else wait for ever on a socket nobody subscribed."""
+    log, _, methods = topics
+    log.append(3)
+    async with client_of(make_web(extra_methods=methods)).subscribe("blocks") as events:
+        async with trio.open_nursery() as nursery:
+            scope = trio.CancelScope()
+
+            async def lose_patience() -> None:
+                for _ in range(steps):
+                    await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+
+            nursery.start_soon(lose_patience)
+            with scope:
+                await events.__anext__()
+        assert await events.begin() == "3"
+        log.append()
+        assert await take(events, 1) == [4]
+
+
 async def test_replay_starts_strictly_after_the_cursor_and_runs_into_the_present(
     make_web: Any, topics: Any
 ) -> None:
@@ -133,14 +164,14 @@ async def test_the_answer_comes_before_the_first_event(make_web: Any, topics: An
     log.append(5)
     web = make_web(extra_methods=methods)
     client = client_of(web)
-    socket = await client._open()
+    socket = await client.open_socket()
     request = {"jsonrpc": "2.0", "id": 7, "method": "sub_subscribe"}
     params = {"topic": "blocks", "fromCursor": "0"}
     await socket.send(json.dumps({**request, "params": params}))
-    answer = json.loads(await socket.receive(1000))
+    answer = await heard(socket, 1000)
     assert answer == {"jsonrpc": "2.0", "id": 7, "result": answer["result"]}
     for n in range(1, 6):
-        assert json.loads(await socket.receive(1000)) == {
+        assert await heard(socket, 1000) == {
             "jsonrpc": "2.0",
             "method": "sub_event",
             "params": {
@@ -152,10 +183,18 @@ async def test_the_answer_comes_before_the_first_event(make_web: Any, topics: An
         }
 
 
+async def heard(socket: Any, silence_max_ms: int) -> Any:
+    """The next message that is no heartbeat."""
+    while True:
+        message = json.loads(await socket.receive(silence_max_ms))
+        if message.get("method") != "sub_heartbeat":
+            return message
+
+
 async def raw_subscribe(socket: Any, **params: Any) -> Any:
     request = {"jsonrpc": "2.0", "id": 1, "method": "sub_subscribe", "params": params}
     await socket.send(json.dumps(request))
-    return json.loads(await socket.receive(1000))
+    return await heard(socket, 1000)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +216,7 @@ async def test_a_wrong_subscription_is_an_answer(
     log, _, methods = topics
     log.append(5)
     log.floor = 3
-    socket = await client_of(make_web(extra_methods=methods))._open()
+    socket = await client_of(make_web(extra_methods=methods)).open_socket()
     assert (await raw_subscribe(socket, **params))["error"]["code"] == code
 
 
@@ -187,18 +226,16 @@ async def test_subscriptions_need_a_websocket_and_are_bounded(make_web: Any, top
     with pytest.raises(RpcError) as caught:
         await client.call("sub_subscribe", {"topic": "blocks"})
     assert caught.value.code == -32009
-    socket = await client._open()
+    socket = await client.open_socket()
     idents = [(await raw_subscribe(socket, topic="blocks"))["result"] for _ in range(3)]
     assert len(set(idents)) == 3
     assert (await raw_subscribe(socket, topic="blocks"))["error"]["code"] == -32004
     for expected in (True, False):
         call = {"jsonrpc": "2.0", "id": 2, "method": "sub_unsubscribe", "params": [idents[0]]}
         await socket.send(json.dumps(call))
-        assert json.loads(await socket.receive(1000))["result"] is expected
+        assert (await heard(socket, 1000))["result"] is expected
     topics[0].append()
-    assert {json.loads(await socket.receive(1000))["params"]["id"] for _ in range(2)} == set(
-        idents[1:]
-    )
+    assert {(await heard(socket, 1000))["params"]["id"] for _ in range(2)} == set(idents[1:])
     assert "result" in await raw_subscribe(socket, topic="blocks")
     names = [t["name"] for t in await client.call("sub_listTopics")]
     assert names == ["blocks", "mempool"]
@@ -213,14 +250,14 @@ async def test_a_slow_client_is_told_where_it_was_and_resumes_without_a_gap(
         limits={"ws_outgoing_bytes_max": 20_000, "ws_stall_ms": 5_000},
     )
     client = client_of(web, trio.testing.lockstep_stream_pair)
-    socket = await client._open()
+    socket = await client.open_socket()
     assert "result" in await raw_subscribe(socket, topic="blocks")
     log.append(1000, size=100)
     await trio.sleep(20)  # virtual: the client does something else
     seen: list[int] = []
     lagged: dict[str, Any] = {}
     while not lagged:
-        message = json.loads(await socket.receive(1000))
+        message = await heard(socket, 1000)
         if message["method"] == "sub_event":
             seen.append(message["params"]["data"]["n"])
         else:
@@ -233,7 +270,7 @@ async def test_a_slow_client_is_told_where_it_was_and_resumes_without_a_gap(
     # The same connection may subscribe again from there.
     assert "result" in await raw_subscribe(socket, topic="blocks", fromCursor=lagged["cursor"])
     while len(seen) < 1000:
-        seen.append(json.loads(await socket.receive(1000))["params"]["data"]["n"])
+        seen.append((await heard(socket, 1000))["params"]["data"]["n"])
     assert seen == list(range(1, 1001))
 
 
@@ -246,7 +283,7 @@ async def test_a_slow_client_of_a_local_topic_is_told_how_many_it_lost(
         limits={"ws_outgoing_bytes_max": 1000, "local_events_queued_max": 10},
     )
     client = client_of(web, trio.testing.lockstep_stream_pair)
-    socket = await client._open()
+    socket = await client.open_socket()
     assert "result" in await raw_subscribe(socket, topic="mempool", filter={"even": True})
     for n in range(2000):
         feed.publish(n)
@@ -256,7 +293,7 @@ async def test_a_slow_client_of_a_local_topic_is_told_how_many_it_lost(
     lost = 0
     with trio.move_on_after(5):
         while True:
-            message = json.loads(await socket.receive(100_000))
+            message = await heard(socket, 100_000)
             params = message["params"]
             assert params["cursor"] is None
             if message["method"] == "sub_lagged":
@@ -293,11 +330,11 @@ async def test_a_log_that_fails_ends_the_subscription_with_an_incident(
 ) -> None:
     log, _, methods = topics
     web = make_web(extra_methods=methods)
-    socket = await client_of(web)._open()
+    socket = await client_of(web).open_socket()
     assert "result" in await raw_subscribe(socket, topic="blocks")
     log.broken = True
     log.append()
-    message = json.loads(await socket.receive(1000))
+    message = await heard(socket, 1000)
     assert message["method"] == "sub_ended"
     assert message["params"]["error"]["code"] == -32603
     assert "secret" not in json.dumps(message)
@@ -373,3 +410,52 @@ async def test_a_thousand_subscribers_all_get_every_event(make_web: Any, topics:
             log.append()
             await trio.testing.wait_all_tasks_blocked()
     assert all(mine == list(range(1, 21)) for mine in seen)
+
+
+async def test_heartbeats_move_the_cursor_of_a_filter_that_matches_nothing(
+    make_web: Any, topics: Any, autojump_clock: Any
+) -> None:
+    """Silence is told from death, and resuming does not search again what was searched."""
+    log, feed, methods = topics
+    log.append(3)
+    web = make_web(extra_methods=methods)
+    socket = await client_of(web).open_socket()
+    blocks = (await raw_subscribe(socket, topic="blocks", filter={"even": True}))["result"]
+    first = json.loads(await socket.receive(1000))
+    assert first["method"] == "sub_heartbeat"
+    assert first["params"] == {"id": blocks, "cursor": "3", "height": 3}
+    mempool = (await raw_subscribe(socket, topic="mempool"))["result"]
+    began = trio.current_time()
+    log.append()
+    assert (await heard(socket, 1000))["params"]["cursor"] == "4"
+    log.append()
+    beats: dict[str, list[Any]] = {blocks: [], mempool: []}
+    times = []
+    while len(beats[blocks]) < 3:
+        message = json.loads(await socket.receive(20_000))
+        assert message["method"] == "sub_heartbeat"
+        beats[message["params"]["id"]].append(message["params"]["cursor"])
+        times.append(trio.current_time() - began)
+    assert beats[blocks] == ["5", "5", "5"]
+    assert beats[mempool][:3] == [None, None, None]
+    # Beside an event there is no need for one: silence is never longer than two intervals.
+    assert times[0] <= 5.1
+    assert times[-1] <= 20.1
+    feed.publish(2)
+    assert (await heard(socket, 1000))["params"]["data"] == 2
+
+
+async def test_the_beginning_and_now_are_words(make_web: Any, topics: Any) -> None:
+    """Who has no cursor yet says where to begin, and never asks for what is pruned."""
+    log, _, methods = topics
+    log.append(5)
+    log.floor = 2
+    client = client_of(make_web(extra_methods=methods))
+    async with client.subscribe("blocks", from_cursor="beginning") as events:
+        assert await take(events, 3) == [3, 4, 5]
+    async with client.subscribe("blocks", from_cursor="now") as events:
+        with trio.move_on_after(0.05):
+            await events.__anext__()
+        assert events.cursor == "5"
+        log.append()
+        assert await take(events, 1) == [6]

@@ -15,6 +15,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
 from clawpurse.modules.kit.web.guard import Budgets
+from clawpurse.modules.kit.web.jsonrpc import Method
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -107,6 +108,25 @@ async def test_calls_batches_errors_and_notifications(web: Any) -> None:
     await socket.call(2, "nothing")
     assert (await socket.message())["error"]["code"] == -32601
     assert web.calls == [5]
+
+
+async def test_a_long_answer_in_pieces_is_one_message(make_web: Any) -> None:
+    """Otherwise a client of the socket gets what no one can parse, or a pong in the middle."""
+
+    async def rows(_params: Any, _context: Any) -> list[str]:
+        await trio.lowlevel.checkpoint()
+        return ["x" * 100] * 3_000
+
+    web = make_web(extra_methods=[Method("test_rows", "Rows", rows)])
+    socket = await Socket.open(web.connect())
+    await socket.call(1, "test_rows")
+    await socket.send(Ping())
+    text, is_over = "", False
+    while not is_over:
+        event = await socket.next()
+        if not isinstance(event, Pong):
+            text, is_over = text + event.data, event.message_finished
+    assert json.loads(text)["result"] == ["x" * 100] * 3_000
 
 
 async def test_quick_calls_overtake_only_those_that_wait(web: Any, autojump_clock: Any) -> None:
