@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from clawpurse.wallet.durable import create_private, make_private_directory
 
 # Another process writes for milliseconds at a time; 32 of them are waited for, a stuck one is told.
 BUSY_MS: Final = 30_000
+# How often a lock is asked for that SQLite does not wait for: it is held for a few writes.
+RETRY_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,7 @@ class PrivateDatabase:
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         layout = self._layout
-        db.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(db)
         # FULL syncs the log at every commit: what was returned from is on disk.
         db.execute("PRAGMA synchronous = FULL")
         db.execute("BEGIN IMMEDIATE")
@@ -126,3 +129,20 @@ class PrivateDatabase:
                 "Nothing was signed.",
                 self._layout.remedy,
             ) from err
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on, once for each file.
+
+    SQLite asks nobody to wait here: it says at once that the file is locked when another process
+    is turning it on, or looks at the same new file. So the waiting is ours.
+    """
+    deadline = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as err:
+            if err.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_S)

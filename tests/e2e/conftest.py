@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,29 +94,25 @@ class Net(NamedTuple):
         return key.json()
 
 
-@pytest.fixture(scope="session")
-def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
-    """Four authorities for all tests that only look and pay."""
-    root = tmp_path_factory.mktemp("net")
+@contextmanager
+def network(root: Path) -> Iterator[Net]:
+    """Four authorities, from nothing, until the block ends."""
     client, folder = root / "client", root / "testnet"
     run = runner(client)
     (root / "passphrase").write_text(PASSPHRASE + "\n")
-    started = run(
-        "testnet",
-        "start",
-        "--authorities",
-        4,
-        "--home",
-        folder,
-        "--base-port",
-        free_base_port(5),
-        "--detach",
-        "--json",
-    )
+    start = ("testnet", "start", "--authorities", 4, "--home", folder, "--detach", "--json")
+    started = run(*start, "--base-port", free_base_port(5))
     try:
         yield Net(run, started.json(), folder, client, str(root / "passphrase"))
     finally:
         run("stop", "--home", folder)
+
+
+@pytest.fixture(scope="session")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    """Four authorities for all tests that only look and pay."""
+    with network(tmp_path_factory.mktemp("net")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import zxingcpp
 
-from tests.e2e.conftest import Net
+from tests.e2e.conftest import Net, network
 from tests.e2e.screen import Screen
 from tests.e2e.test_terminal import ALTERNATE, NORMAL, Terminal, words_on
 
@@ -249,10 +249,17 @@ def take_it_along(people: People) -> None:
     assert [one["amount"] for one in balances] == ["83748"]
 
 
+@pytest.fixture
+def young(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Net]:
+    """A network as a reader starts it: one whose first block's state is still kept."""
+    with network(tmp_path_factory.mktemp("young")) as made:
+        yield made
+
+
 @pytest.mark.parametrize("columns", [80, pytest.param(60, marks=pytest.mark.full)])
-def test_the_tutorial_is_what_a_person_sees(net: Net, tmp_path: Path, columns: int) -> None:
+def test_the_tutorial_is_what_a_person_sees(young: Net, tmp_path: Path, columns: int) -> None:
     """Whoever follows a page that is not true stops trusting it, and with it the wallet."""
-    people = People(net, tmp_path, columns)
+    people = People(young, tmp_path, columns)
     paper = create(people)
     keep_it_safe(people, paper)
     pay(people)
