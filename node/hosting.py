@@ -31,7 +31,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import OperatorError
 from clawpurse.ledger.transactions import RawAction, Role
-from clawpurse.modules.kit.pages.site import Site
 from clawpurse.modules.kit.records.transactions import Transactions
 from clawpurse.modules.kit.service.callers import Node
 from clawpurse.modules.kit.service.declaration import Service
@@ -174,7 +173,7 @@ class Sending:
 class Settings:
     """How to serve a service. It gets the first port of `ports` that is free.
 
-    `connect` makes the way to the node, `audit` to an audit log; `site` are its pages;
+    `connect` makes the way to the node, `audit` to an audit log;
     `authenticators` recognise tokens of others beside those of its own file. `webhook_allow` names
     receivers beyond https to the open internet; `others` are services of the same process. Times in
     ms UTC.
@@ -191,7 +190,6 @@ class Settings:
     hosts: frozenset[str] = frozenset()
     origins: frozenset[str] = frozenset()
     sending: Sending | None = None
-    site: Site | None = None
     authenticators: tuple[Authenticator, ...] = ()
     audit: Callable[[], AbstractAsyncContextManager[Node]] | None = None
     webhook_allow: tuple[str, ...] = ()
@@ -318,9 +316,7 @@ def build_app(
     methods.append(discover)
     metrics = CollectorRegistry()
     metrics.register(ServiceMetrics(lambda: ((host.name, host.log, host.counts, host.problem),)))
-    pages: Mapping[tuple[str, str], RouteHandler] = (
-        {} if settings.site is None else settings.site.routes()
-    )
+    pages: Mapping[tuple[str, str], RouteHandler] = settings.service.site().routes()
 
     def ready(_request: Request) -> Response:
         problem = host.problem

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 
 from tests.browser.pictures import shoot as shoot
 from tests.e2e.conftest import Net
@@ -80,6 +80,7 @@ Open = Callable[..., Watched]
 def browser() -> Iterator[Browser]:
     """One Chromium for all tests, each of which has a profile of its own."""
     path = need("chromium", "to look at the pages as people do")
+    expect.set_options(timeout=WAIT_MS)
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(
             executable_path=path,

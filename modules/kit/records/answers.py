@@ -8,6 +8,7 @@ from typing import Any
 
 from clawpurse.ledger.errors import Malformed
 from clawpurse.ledger.rules import time_text
+from clawpurse.modules.kit.entities.clocks import Reading
 from clawpurse.modules.kit.entities.flows import Why
 from clawpurse.modules.kit.entities.kinds import INTEGER_MAX, Kind
 from clawpurse.modules.kit.records.model import Conflict, Entry, MoveRefused, NotPermitted
@@ -57,6 +58,17 @@ def entry_json(entry: Entry) -> Json:
         "changes": dict(entry.changes),
         "leaf": "0x" + entry.leaf.hex(),
         "chain": "0x" + entry.chain.hex(),
+    }
+
+
+def clock_json(reading: Reading) -> Json:
+    """Return how a clock stands; `leftMs` is counted time, below 0 by how much it is over."""
+    return {
+        "name": reading.name,
+        "standing": reading.standing.value,
+        "targetMs": reading.target_ms,
+        "leftMs": reading.left_ms,
+        "due": None if reading.due_ms is None else time_text(reading.due_ms),
     }
 
 

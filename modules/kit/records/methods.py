@@ -18,6 +18,7 @@ from clawpurse.ledger.rules import time_text
 from clawpurse.modules.kit.entities.flows import Standing, Why
 from clawpurse.modules.kit.entities.kinds import Kind
 from clawpurse.modules.kit.records.answers import (
+    clock_json,
     entry_json,
     given_values,
     number_of,
@@ -230,7 +231,7 @@ class RecordMethods:
         async def get(params: Any, context: Context) -> Json:
             number = parse_id(kind, params.id)
             return await self._read(
-                kind, context, lambda work, actor: self._json(work.get(kind, number), actor)
+                kind, context, lambda work, actor: self._json(work, work.get(kind, number), actor)
             )
 
         return get
@@ -248,7 +249,7 @@ class RecordMethods:
                 )
                 shown = found[: params.limit]
                 return {
-                    "records": [self._json(one, actor) for one in shown],
+                    "records": [self._json(work, one, actor) for one in shown],
                     "nextCursor": shown[-1].id if len(found) > params.limit else None,
                 }
 
@@ -349,7 +350,7 @@ class RecordMethods:
             done = run(work)
             if isinstance(done, Proposal):
                 return self._proposal_json(work, done, actor)
-            return self._json(done, actor)
+            return self._json(work, done, actor)
 
         with refusals():
             return await self._records.write(actor, told)
@@ -366,14 +367,13 @@ class RecordMethods:
         with refusals():
             return await self._records.read(run, actor)
 
-    def _json(self, record: Record, actor: Actor) -> Json:
+    def _json(self, work: Work, record: Record, actor: Actor) -> Json:
         kind, hidden = record.kind, record.kind.hidden_from(actor.may)
         standing = Standing(record.state, record.since_ms, record.values)
-        moves = [
-            move.name
+        refused = {
+            move.name: _refusal(kind, move.name, standing, actor, self._records.now_ms())
             for move in kind.flow.leaving(record.state)
-            if _may_ask(kind, move.name, standing, actor, self._records.now_ms())
-        ]
+        }
         return {
             "id": record.id,
             "version": record.version,
@@ -384,7 +384,9 @@ class RecordMethods:
             "values": shown_values(kind, record.values, hidden),
             "erased": sorted(kind.fields[name].wire_name for name in record.erased),
             "hidden": sorted(kind.fields[name].wire_name for name in hidden),
-            "moves": moves,
+            "moves": [name for name, why in refused.items() if not why],
+            "refused": {name: why for name, why in refused.items() if why},
+            "clocks": [clock_json(one) for one in work.deadlines.readings(record)],
             "archived": None if record.archived_ms is None else time_text(record.archived_ms),
         }
 
@@ -405,7 +407,7 @@ class RecordMethods:
         }
 
 
-def _may_ask(kind: Kind, name: str, at: Standing, actor: Actor, now_ms: int) -> bool:
-    """Whether a caller may ask for a move now; fields that it needs may come with it."""
+def _refusal(kind: Kind, name: str, at: Standing, actor: Actor, now_ms: int) -> str:
+    """Why a caller may not ask for a move now; fields that it needs may come with it."""
     found = kind.flow.refusal(name, at, roles=actor.roles, now_ms=now_ms)
-    return found is None or found.why in (Why.MISSING, Why.GUARD)
+    return "" if found is None or found.why in (Why.MISSING, Why.GUARD) else found.sentence

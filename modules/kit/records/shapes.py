@@ -44,6 +44,16 @@ class Shape(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, extra="allow")
 
 
+class ClockShape(Shape):
+    """A promise: waiting, running, paused, met or breached; spans are of counted time."""
+
+    name: str
+    standing: str
+    target_ms: int
+    left_ms: int
+    due: Time | None
+
+
 def record_shape(kind: Kind) -> type[BaseModel]:
     """Return what OpenRPC says of a record of this kind."""
     schema = _schema(kind)
@@ -62,11 +72,14 @@ def record_shape(kind: Kind) -> type[BaseModel]:
         "erased": (list[str], ...),
         "hidden": (list[str], ...),
         "moves": (list[str], ...),
+        "refused": (dict[str, str], ...),
+        "clocks": (list[ClockShape], ...),
         "archived": (Time | None, ...),
     }
     shape: type[BaseModel] = create_model(f"{kind.noun}Record", __base__=Shape, **said)
     shape.__doc__ = (
-        f"{kind.title}: `moves` are those that you may ask for now; `hidden` needs a role."
+        f"{kind.title}: `moves` are those that you may ask for now, `refused` says why not the "
+        "others; `hidden` needs a role."
     )
     return shape
 
@@ -182,7 +195,12 @@ def _schema(kind: Kind) -> Json:
         if isinstance(found, dict):
             if "$ref" in found:
                 return plain(shared[found["$ref"].rpartition("/")[2]])
-            return {key: plain(value) for key, value in found.items() if key != "title"}
+            # A title is a text; a field that is called so is described by an object.
+            return {
+                key: plain(value)
+                for key, value in found.items()
+                if key != "title" or isinstance(value, dict)
+            }
         return [plain(one) for one in found] if isinstance(found, list) else found
 
     properties: Json = plain(whole["properties"])

@@ -35,6 +35,8 @@ from pydantic.alias_generators import to_camel
 from clawpurse.modules.kit.entities.calendars import Calendar
 from clawpurse.modules.kit.entities.flows import checked_name
 from clawpurse.modules.kit.entities.kinds import Entity, Kind
+from clawpurse.modules.kit.pages.records import record_pages
+from clawpurse.modules.kit.pages.site import Site
 from clawpurse.modules.kit.privacy.sealing import KeyRing
 from clawpurse.modules.kit.records.model import NOBODY, Actor
 from clawpurse.modules.kit.records.persons import categories, consent_roles
@@ -281,6 +283,10 @@ class Service:
     def methods(self, host: Host) -> Sequence[Method]:
         """Return methods that need more than a transaction."""
         return ()
+
+    def site(self) -> Site:
+        """Return the pages at its port: those that are made from its declarations."""
+        return record_pages()
 
     def routes(self, host: Host) -> Mapping[tuple[str, str], RouteHandler]:
         """Return pages of its own by (method, path), where it runs alone."""

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from clawpurse.modules.kit.entities.kinds import FieldSpec, Kind
 from clawpurse.modules.kit.records.model import Actor
+from clawpurse.modules.kit.records.persons import privacy_role
 from clawpurse.modules.kit.records.shapes import Shape, moved_fields
 from clawpurse.modules.kit.service.declaration import Manifest
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, NoParams
@@ -16,12 +17,16 @@ COST: Final = 5
 
 
 class DescriptionShape(Shape):
-    """A service: its kinds of records with fields, moves, clocks and methods, and who you are."""
+    """A service: its kinds of records with fields, moves, clocks and methods, and who you are.
+
+    `privacy`: the role that may erase persons.
+    """
 
     service: str
     title: str
     version: str
     roles: list[str]
+    privacy: str
     kinds: list[Json]
     you: Json
 
@@ -37,6 +42,7 @@ def describe_method(manifest: Manifest, actor_of: Callable[[Context], Awaitable[
             "title": manifest.title,
             "version": manifest.version,
             "roles": list(manifest.roles),
+            "privacy": privacy_role(manifest.name),
             "kinds": kinds,
             "you": {"subject": actor.subject, "roles": sorted(actor.roles)},
         }

@@ -1,44 +1,19 @@
 // The signing page: what programs ask of this wallet, one at a time, in words. It keeps a token for
 // its tab and nothing else; keys stay in the service, and a passphrase goes there once.
 
+import { reasonOf as failureText, useAnswer } from "/assets/kit/answers.js";
 import { html, render, useEffect, useState } from "/assets/kit/vendor/preact.js";
 import { utcText } from "/assets/kit/format.js";
 import { Badge, CopyButton, Empty, Facts, Panel } from "/assets/kit/parts.js";
 import { call, onToken, sessionToken, setSessionToken, wantsToken } from "/assets/kit/rpc.js";
 import { askedBy, deedWords, fateWords, isOnItsWay, outlookWords, saysBadge, stateBadge } from "./words.js";
 
-const RENEWED_MS = 3_000;
 const WAIT_MS = 5_000;
 const SHOWN_MAX = 100;
-const UNREACHABLE = 0;
 const CONFIRMATION_REQUIRED = -32028;
 
 function reasonOf(failure) {
-  if (failure.code === UNREACHABLE) return "The wallet service does not answer. → clawpurse wallet serve";
-  return `${failure.reason}${failure.hint ? ` → ${failure.hint}` : ""}`;
-}
-
-/** What a call answers, asked again every few seconds; the last answer stays, and says how old it is. */
-function useAnswer(method, params, again = RENEWED_MS) {
-  const key = JSON.stringify([method, params]);
-  const [found, setFound] = useState({ key: "" });
-  useEffect(() => {
-    let isOver = false;
-    const load = async () => {
-      let next;
-      try {
-        next = { key, data: await call(method, params), at: Date.now() };
-      } catch (error) {
-        next = { key, error };
-      }
-      if (!isOver) setFound((old) => (next.error && old.key === key && old.data ? { ...old, error: next.error } : next));
-    };
-    load();
-    const timer = setInterval(() => { if (!document.hidden) load(); }, again);
-    const stop = onToken(load);
-    return () => { isOver = true; clearInterval(timer); stop(); };
-  }, [key]);
-  return found.key === key ? found : { key };
+  return failureText(failure, "The wallet service does not answer. → clawpurse wallet serve");
 }
 
 function App() {

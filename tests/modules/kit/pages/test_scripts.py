@@ -12,7 +12,12 @@ from clawpurse.modules.kit.pages.site import Site
 from tests.need import need
 
 ROOT = Path(__file__).resolve().parents[4]
-FOLDERS = ("modules/kit/pages/static", "node/dashboard/static", "wallet/pages/static")
+FOLDERS = (
+    "modules/kit/pages/static",
+    "modules/kit/pages/records/static",
+    "node/dashboard/static",
+    "wallet/pages/static",
+)
 LINES_MAX = 500
 SECONDS_MAX = 60
 # What the policy refuses in a browser, or what writes markup past the escaping.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from jsonschema import Draft7Validator
 
+from clawpurse.modules.kit.entities.flows import Flow, Move
+from clawpurse.modules.kit.entities.kinds import Entity, Line, entity
 from clawpurse.modules.kit.records.methods import RecordMethods
 from clawpurse.modules.kit.records.model import Actor
+from clawpurse.modules.kit.records.shapes import params_of
 from clawpurse.modules.kit.records.transactions import Transactions
 from clawpurse.modules.kit.web.errors import CONFLICT, FORBIDDEN, INVALID_PARAMS, NOT_FOUND
 from clawpurse.modules.kit.web.guard import RefusalLog
@@ -97,6 +100,10 @@ async def test_a_ticket_is_made_moved_and_told(office: Office) -> None:
         "high",
         ["assign"],
     )
+    # Whoever may not is told why, and how long there is.
+    seen = await office.call("sam", "desk_getTicket", id=ident)
+    assert seen["moves"] == [] and "support.agent" in seen["refused"]["assign"]
+    assert {one["standing"] for one in seen["clocks"]} <= {"running", "waiting"} != set()
     moved = await office.call("anna", "desk_moveTicket", id=ident, move="assign", owner="anna")
     assert (moved["state"], moved["values"]["owner"], moved["version"]) == ("open", "anna", 2)
     changed = await office.call("anna", "desk_updateTicket", id=ident, tags=["x"], version=2)
@@ -190,3 +197,18 @@ async def test_who_was_erased_is_shown_as_that(office: Office) -> None:
     found = await office.call("anna", "desk_getTicket", id=ident)
     assert found["values"]["subject"] is None
     assert found["erased"] == ["answer", "subject"]
+
+
+def test_a_field_may_be_called_as_schemas_call_their_words() -> None:
+    """Otherwise a module with a title cannot start, or its title is published as anything."""
+
+    @entity("book", prefix="B")
+    class Book(Entity):
+        """Book"""
+
+        title: Line
+        flow: ClassVar[Flow] = Flow("new", Move("end", "new -> over"))
+
+    published = params_of(Book.kind, "Create", ["title"]).model_json_schema()
+    assert published["properties"]["title"]["type"] == "string"
+    assert published["required"] == ["title"]
