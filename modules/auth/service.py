@@ -19,12 +19,14 @@ from clawpurse.modules.auth.book import Book
 from clawpurse.modules.auth.desk import Chain, Desk
 from clawpurse.modules.auth.ledger_words import NodeLedger
 from clawpurse.modules.auth.own_methods import Own
+from clawpurse.modules.auth.pages import auth_pages
 from clawpurse.modules.auth.passwords import Cost, Hasher
 from clawpurse.modules.auth.settings import AuthSettings
 from clawpurse.modules.auth.signing_in import SignIn
 from clawpurse.modules.auth.standing import Standing
 from clawpurse.modules.auth.tables import AuthTables, auth_tables
 from clawpurse.modules.auth.token_methods import Tokens
+from clawpurse.modules.kit.pages.site import Site
 from clawpurse.modules.kit.records.model import CHAIN, Actor
 from clawpurse.modules.kit.records.work import Work
 from clawpurse.modules.kit.service.declaration import ChainEvent, Host, Service, Settings, on
@@ -127,6 +129,10 @@ class Auth(Service):
             *Own(desk, sign_in).methods(),
             *Administration(desk, sign_in).methods(),
         ]
+
+    def site(self) -> Site:
+        """Return its own pages: it keeps no records, but persons and sessions."""
+        return auth_pages()
 
     def routes(self, host: Host) -> Mapping[tuple[str, str], RouteHandler]:
         """See `Service.routes`."""

@@ -28,7 +28,7 @@ def test_every_check_names_tests_that_exist() -> None:
     """Otherwise the table is a promise that nobody keeps."""
     there = {
         node.name
-        for folder in ("tests/modules/auth", "tests/modules/kit/web")
+        for folder in ("tests/modules/auth", "tests/modules/kit/web", "tests/browser")
         for path in (ROOT / folder).glob("test_*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -38,7 +38,7 @@ def test_every_check_names_tests_that_exist() -> None:
     assert len({number for number, _ in found}) == len(found)
     for number, said in found:
         names = NAME.findall(said)
-        assert names or said.strip().startswith(("page:", "by design:")), number
+        assert names or said.strip().startswith("by design:"), number
         assert set(names) <= there, (number, set(names) - there)
 
 

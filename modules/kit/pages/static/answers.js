@@ -12,8 +12,8 @@ export function reasonOf(failure, silent) {
   return `${failure.reason}${failure.hint ? ` → ${failure.hint}` : ""}`;
 }
 
-/** What a call answers: {data?, error?, again()}. `method` null: nothing is asked. */
-export function useAnswer(method, params, every = RENEWED_MS) {
+/** What a call answers: {data?, error?, again()}. `method` null: nothing is asked. `ask` calls. */
+export function useAnswer(method, params, every = RENEWED_MS, ask = call) {
   const key = JSON.stringify([method, params]);
   const [found, setFound] = useState({ key: "" });
   const [round, setRound] = useState(0);
@@ -22,7 +22,7 @@ export function useAnswer(method, params, every = RENEWED_MS) {
     const load = async () => {
       let next;
       try {
-        next = { key, data: await call(method, params) };
+        next = { key, data: await ask(method, params) };
       } catch (error) {
         next = { key, error };
       }

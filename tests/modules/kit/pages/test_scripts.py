@@ -13,6 +13,7 @@ from tests.need import need
 
 ROOT = Path(__file__).resolve().parents[4]
 FOLDERS = (
+    "modules/auth/pages/static",
     "modules/kit/pages/static",
     "modules/kit/pages/records/static",
     "node/dashboard/static",
