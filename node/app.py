@@ -64,6 +64,7 @@ from clawpurse.node.signer_link import SignerLink
 from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 from clawpurse.node.timeline import Timeline
+from clawpurse.node.trail import NodeTrail
 from clawpurse.node.verifier import Verifier
 from clawpurse.node.votes import VoteGossip
 from clawpurse.node.wal import Wal
@@ -106,6 +107,8 @@ class Outside:
     config_file: ConfigFile | None = None
     listen: Listen = open_listeners
     callers: Callers | None = None
+    #: Where privileged calls are written down; without it they stand in the log alone.
+    trail: NodeTrail | None = None
 
 
 @dataclass(frozen=True)
@@ -321,6 +324,7 @@ class Node:
             watch=self.watch,
             webhooks=self.webhooks,
             operator=self.operator,
+            trail=outside.trail,
         )
         if self.webhooks is not None:
             self.webhooks.attach(log_topics(self.services))

@@ -183,14 +183,19 @@ class Beside:
 
     def _audit(self, service: Service) -> Callable[[], RpcClient] | None:
         """Return the way to the audit log; the log itself tells itself nothing."""
-        url, home = self._config.modules_audit, self._folder.parent
-        if not url or service.name == AUDIT:
-            return None
-        token = None
-        if self._config.modules_audit_token_file:
-            file = home / self._config.modules_audit_token_file
-            token = read_private(file, PASSPHRASE_BYTES_MAX).decode("ascii", "replace").strip()
-        return lambda: RpcClient(url, token=token)
+        return None if service.name == AUDIT else way_to_audit(self._config, self._folder.parent)
+
+
+def way_to_audit(config: NodeConfig, home: Path) -> Callable[[], RpcClient] | None:
+    """Return the way to the audit log that a node is told of; None without one."""
+    url = config.modules_audit
+    if not url:
+        return None
+    token = None
+    if config.modules_audit_token_file:
+        file = home / config.modules_audit_token_file
+        token = read_private(file, PASSPHRASE_BYTES_MAX).decode("ascii", "replace").strip()
+    return lambda: RpcClient(url, token=token)
 
 
 def load_services(config: NodeConfig) -> list[Service]:

@@ -21,7 +21,7 @@ from clawpurse.ledger.errors import ClawPurseError, Malformed, OperatorError, St
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.store.leveldb import LevelDbStore
 from clawpurse.node.app import Keys, Node, Outside, software_version
-from clawpurse.node.beside import Beside, load_services
+from clawpurse.node.beside import Beside, load_services, way_to_audit
 from clawpurse.node.callers import Callers, open_callers
 from clawpurse.node.clock import SystemClock
 from clawpurse.node.config import NodeConfig, split_address
@@ -34,6 +34,7 @@ from clawpurse.node.ports import port_error
 from clawpurse.node.signer import FileSigner, Signer, asked_guard, set_floor
 from clawpurse.node.signer_link import SignerLink
 from clawpurse.node.signer_wire import MAGIC
+from clawpurse.node.trail import open_trail
 from clawpurse.node.verifier import ChildVerifier
 from clawpurse.node.workers import Lane, ThreadLane
 from clawpurse.p2p.address import PeerAddress, parse_node_id
@@ -222,6 +223,12 @@ async def _main(
 ) -> None:
     verifier = ChildVerifier()
     make_private_directory(home.webhooks)
+    audit = way_to_audit(config, home.root)
+    trail = None
+    if audit is not None:
+        make_private_directory(home.modules)
+        node_id = crypto.public_key_of(keys.node_seed)
+        trail = open_trail(home.modules, node_id, ThreadLane(), SystemClock().now_ms)
     outside = Outside(
         store=LevelDbStore.open(str(home.chain)),
         wal_files=DiskFiles(home.wal),
@@ -238,6 +245,7 @@ async def _main(
         callers=callers,
         webhook_folder=home.webhooks,
         config_file=file,
+        trail=trail,
     )
     services = load_services(config)
     node = Node(genesis, config, keys, _pool_config(config), outside)
@@ -259,6 +267,9 @@ async def _main(
         )
         if services:
             nursery.start_soon(beside.run)
+        if trail is not None and audit is not None:
+            node.watch.sources.append(trail.conditions)
+            nursery.start_soon(trail.run, audit)
         if on_ready is not None:
             on_ready(_facts(home, config, node))
         await node.ended.wait()

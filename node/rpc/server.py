@@ -140,6 +140,8 @@ def build_rpc_app(
     """Return the application of the JSON-RPC port; `on_fault` hears of errors that are ours."""
     config = services.config
     methods = node_methods(services)
+    if services.trail is not None:
+        methods = [services.trail.watched(method) for method in methods]
     discover, document = discovery(methods, title=TITLE, version=services.version)
     dispatcher = build_dispatcher(
         [*methods, discover], services, refusals, limits, metrics, on_fault

@@ -26,6 +26,7 @@ from clawpurse.node.rpc.event_cache import EventCache
 from clawpurse.node.signing import Signing
 from clawpurse.node.sync import BlockSync
 from clawpurse.node.timeline import Timeline
+from clawpurse.node.trail import NodeTrail
 from clawpurse.node.watch import Feeds, Watch
 from clawpurse.node.webhooks import Webhooks
 
@@ -62,7 +63,7 @@ class Services:
     `stop` asks for a clean stop; `health` returns problems that make this node not ready.
     `feeds` are the local topics, `watch` knows the alerts; `events` keeps what readers of the
     final log share; `operator` changes what runs. `webhooks` are None where a node has no place
-    for them.
+    for them, `trail` where it tells no audit log.
     """
 
     chain: Chain
@@ -89,6 +90,7 @@ class Services:
     operator: Operator
     events: EventCache = field(default_factory=EventCache)
     webhooks: Webhooks | None = None
+    trail: NodeTrail | None = None
 
     def header(self, height: int) -> Header:
         """Return the header of a final block. Raises `NotFound` above the tip and at 0."""

@@ -85,7 +85,7 @@ class Shipper:
                 continue
             entries = [{"number": number, "text": text} for number, text in page]
             answer = await self._target.call("audit_append", {"source": source, "entries": entries})
-            kept = _kept(answer)
+            kept = kept_number(answer)
             if kept < page[-1][0]:
                 raise PeerError(f"the audit log kept {source} up to {kept} only")
             await self._note(source, page[-1][0])
@@ -154,7 +154,8 @@ def _page(found: list[tuple[int, str]]) -> list[tuple[int, str]]:
     return page
 
 
-def _kept(answer: Any) -> int:
+def kept_number(answer: Any) -> int:
+    """Return how far a log says that it has a source. Raises `PeerError`."""
     try:
         return int(answer["number"])
     except (KeyError, TypeError, ValueError):

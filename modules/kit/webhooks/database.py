@@ -165,6 +165,6 @@ def open_database(path: Path, lane: Lane, schema: str, version: int) -> Database
 def _fault(path: Path, error: Exception) -> StorageFault:
     return StorageFault(
         f"{path} cannot be used: {error}.",
-        "Webhooks and what is still to be sent are kept there.",
+        "What is still to be sent is kept there.",
         "clawpurse doctor",
     )
