@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Annotated, Any, Final
 
 import sqlalchemy as sa
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from pydantic import Field
 
 from clawpurse.ledger.errors import Malformed
@@ -28,6 +34,9 @@ from clawpurse.modules.kit.web.subscriptions import Batch, Event, Topic, Wakeup
 PAGE: Final = 200
 """Entries that one look reads; their JSON has some 100 KB."""
 
+LIMITS_S: Final = (1, 10, 60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400, 30 * 86_400)
+"""From what a program does to what people leave lying: seconds to a month."""
+
 NAME_CHARS_MAX: Final = 64
 Name = Annotated[str | None, Field(max_length=NAME_CHARS_MAX)]
 
@@ -38,6 +47,31 @@ class RecordFilter(Params):
     kind: Name = None
     record: Name = None
     move: Name = None
+
+
+class Times:
+    """How many spans were within each limit, and their sum: a histogram of Prometheus."""
+
+    def __init__(self) -> None:
+        self._within = [0] * (len(LIMITS_S) + 1)
+        self._sum_ms = 0
+
+    def note(self, span_ms: int) -> None:
+        """Count one more."""
+        place = next((at for at, most in enumerate(LIMITS_S) if span_ms <= most * 1_000), -1)
+        self._within[place] += 1
+        self._sum_ms += span_ms
+
+    @property
+    def buckets(self) -> list[tuple[str, float]]:
+        """Each limit in seconds with how many spans were not longer."""
+        limits = [*(str(float(one)) for one in LIMITS_S), "+Inf"]
+        return list(zip(limits, accumulate(self._within), strict=True))
+
+    @property
+    def sum_s(self) -> float:
+        """All spans together, in seconds."""
+        return self._sum_ms / 1_000
 
 
 class HistoryLog:
@@ -51,6 +85,8 @@ class HistoryLog:
         self._followed = 0
         #: How often each move was made since the service runs, by (kind, move).
         self.moves: Counter[tuple[str, str]] = Counter()
+        #: How long records stood before each move, likewise.
+        self.times: dict[tuple[str, str], Times] = {}
 
     @property
     def topic(self) -> Topic:
@@ -70,9 +106,15 @@ class HistoryLog:
     async def look(self) -> bool:
         """Read on; True when there was something new. Called after commits."""
         after = self._followed
-        found = await self._records.read(lambda work: work.history.since(after, PAGE))
-        for entry in found:
+
+        def read(work: Work) -> list[tuple[Entry, int | None]]:
+            return [(entry, _stood_ms(work, entry)) for entry in work.history.since(after, PAGE)]
+
+        found = await self._records.read(read)
+        for entry, stood_ms in found:
             self.moves[entry.kind, entry.move] += 1
+            if stood_ms is not None:
+                self.times.setdefault((entry.kind, entry.move), Times()).note(stood_ms)
             self._followed = entry.number
         if not found:
             return False
@@ -170,17 +212,19 @@ class ServiceMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """Read what there is now."""
-        state, moves, breaches, waiting, up = self._families()
+        state, moves, times, breaches, waiting, up = self._families()
         for name, log, counts, problem in self._seen():
             for (kind, at), number in counts.states.items():
                 state.add_metric((name, kind, at), number)
             for (kind, move), number in log.moves.items():
                 moves.add_metric((name, kind, move), number)
+            for (kind, move), spans in log.times.items():
+                times.add_metric((name, kind, move), spans.buckets, spans.sum_s)
             for (kind, clock), number in counts.breaches.items():
                 breaches.add_metric((name, kind, clock), number)
             waiting.add_metric((name,), counts.waiting)
             up.add_metric((name,), 0 if problem else 1)
-        yield from (state, moves, breaches, waiting, up)
+        yield from (state, moves, times, breaches, waiting, up)
 
     @staticmethod
     def _families() -> tuple[Any, ...]:
@@ -193,6 +237,11 @@ class ServiceMetrics:
             CounterMetricFamily(
                 "clawpurse_module_moves",
                 "Entries written to histories since the start.",
+                labels=("module", "kind", "move"),
+            ),
+            HistogramMetricFamily(
+                "clawpurse_module_move_seconds",
+                "How long a record stood unchanged before a move, since the start.",
                 labels=("module", "kind", "move"),
             ),
             CounterMetricFamily(
@@ -211,6 +260,14 @@ class ServiceMetrics:
                 labels=("module",),
             ),
         )
+
+
+def _stood_ms(work: Work, entry: Entry) -> int | None:
+    """Return how long a record stood as it was before an entry; None for its first."""
+    if entry.version < 2:
+        return None
+    before = work.history.of_record(entry.kind, entry.record, entry.version - 2, 1)
+    return entry.at_ms - before[0].at_ms if before and before[0].version < entry.version else None
 
 
 def _number(cursor: str) -> int:

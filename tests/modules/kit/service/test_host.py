@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import trio
+from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import Field
 
 from clawpurse.ledger.address import account_text
@@ -24,7 +25,7 @@ from clawpurse.modules.kit.records.work import Work
 from clawpurse.modules.kit.service import sending
 from clawpurse.modules.kit.service.declaration import Sent, Service, Settings, on, rpc
 from clawpurse.modules.kit.service.host import Place, RunningHost, open_host
-from clawpurse.modules.kit.service.publishing import RecordFilter
+from clawpurse.modules.kit.service.publishing import RecordFilter, ServiceMetrics
 from clawpurse.modules.kit.service.trail import NOTED_PER_MINUTE_MAX, newest_call
 from clawpurse.modules.kit.web.errors import (
     CONFLICT,
@@ -119,11 +120,12 @@ async def call(host: RunningHost, who: str | None, method: str, **params: Any) -
 
 @asynccontextmanager
 async def running(
-    folder: Path, ledger: FakeLedger, account: FakeAccount | None = None
+    folder: Path,
+    ledger: FakeLedger,
+    account: FakeAccount | None = None,
+    now_ms: Callable[[], int] = lambda: 1_800_000_000_000,
 ) -> AsyncIterator[RunningHost]:
-    host = await open_host(
-        Shop(), Place(folder), ledger, lambda: 1_800_000_000_000, account=account
-    )
+    host = await open_host(Shop(), Place(folder), ledger, now_ms, account=account)
     try:
         yield host
     finally:
@@ -441,3 +443,26 @@ async def test_somebody_who_tries_for_ever_fills_no_disk(tmp_path: Path) -> None
         for _ in range(NOTED_PER_MINUTE_MAX + 5):
             assert await call(host, CLERK, "countOrders") == FORBIDDEN
         assert await host.read(newest_call) == NOTED_PER_MINUTE_MAX
+
+
+async def test_how_long_records_lay_before_a_move_is_measured(tmp_path: Path) -> None:
+    """Otherwise nobody sees that work piles up before a step until people complain."""
+    ledger, times = FakeLedger(), [1_800_000_000_000]
+    ledger.roles = {CLERK: ["shop.clerk"]}
+    opened = running(tmp_path, ledger, FakeAccount(), lambda: times[0])
+    async with opened as host, working(host):
+        made = await call(host, CLERK, "createOrder", amount=5)
+        times[0] += 30_000
+        await call(host, CLERK, "moveOrder", id=made["id"], move="refund")
+        await until(lambda: host.log.moves["order", "refund"])
+        spans = host.log.times["order", "refund"]
+        assert spans.sum_s == 30.0
+        assert dict(spans.buckets) == {
+            limit: float(limit == "+Inf" or float(limit) >= 60) for limit, _ in spans.buckets
+        }
+        seen = [(host.name, host.log, host.counts, host.problem)]
+        registry = CollectorRegistry()
+        registry.register(ServiceMetrics(lambda: seen))
+        text = generate_latest(registry).decode()
+        labels = 'kind="order",le="60.0",module="shop",move="refund"'
+        assert f"clawpurse_module_move_seconds_bucket{{{labels}}} 1.0" in text
