@@ -280,6 +280,7 @@ def test_nothing_of_administration_is_for_others_and_a_phone_shows_it_all(
     for place in ("#/", "#roles=", "#users="):
         page.goto(f"{gate.url}/{place}")
         page.get_by_role("heading", level=1).wait_for()
+        expect(page.get_by_role("button", name="Sign out")).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], place
     expect(page.get_by_role("alert")).to_contain_text("auth.admin")
     expect(page.get_by_role("button", name="Invite")).to_have_count(0)
