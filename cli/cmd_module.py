@@ -69,6 +69,14 @@ def show(session: Session, name: str) -> None:
 @option("--webhook-allow", multiple=True, help="Receivers beyond https: a network or host name.")
 @option("--audit", metavar="URL", help="An audit log that gets its history and its calls.")
 @option("--audit-token-file", type=_FILE, help="A token of that log's, with audit.source's role.")
+@option(
+    "--holder",
+    "holders",
+    type=(str, str, _FILE),
+    multiple=True,
+    metavar="NAME URL TOKEN-FILE",
+    help="A service elsewhere that erases whom this one erased, by a token with its privacy role.",
+)
 @option("--passphrase-file", type=_FILE, help="Opens the key of the module's account.")
 @option("--for", "owner", metavar="ACCOUNT", help="The key is a session key of this account.")
 @option("--lane", type=click.IntRange(0, 63), default=0, help="The lane that it sends in.")
@@ -92,6 +100,7 @@ def serve(
     webhook_allow: tuple[str, ...],
     audit: str | None,
     audit_token_file: Path | None,
+    holders: tuple[tuple[str, str, Path], ...],
     passphrase_file: Path | None,
     owner: str | None,
     lane: int,
@@ -119,6 +128,7 @@ def serve(
         webhook_allow,
         audit,
         audit_token_file,
+        holders,
         passphrase_file,
         owner,
         lane,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,7 @@ from clawpurse.wallet.durable import read_private
 from clawpurse.wallet.home import check_rpc_url
 
 URL_BYTES_MAX = 4_096
+HOLDER = re.compile(r"[a-z][a-z0-9]{0,31}")
 
 
 class Wish(NamedTuple):
@@ -54,6 +56,7 @@ class Wish(NamedTuple):
     webhook_allow: tuple[str, ...]
     audit: str | None
     audit_token_file: Path | None
+    holders: tuple[tuple[str, str, Path], ...]
     passphrase_file: Path | None
     owner: str | None
     lane: int
@@ -99,6 +102,7 @@ def serve(session: Session, wish: Wish) -> None:
         origins=frozenset(origin_of(one) for one in wish.origins),
         sending=sending,
         audit=_audit(session, wish),
+        holders=_holders(session, wish),
         webhook_allow=wish.webhook_allow,
     )
     log = start_logging("modules", "info", "json" if session.json_mode else "text")
@@ -143,13 +147,24 @@ def _audit(session: Session, wish: Wish) -> Callable[[], RpcClient] | None:
     """Return the way to the audit log, if one was named."""
     if wish.audit is None:
         return None
-    url = check_rpc_url(wish.audit)
     token = None if wish.audit_token_file is None else token_in(wish.audit_token_file)
+    return _way(session, wish.audit, token)
 
-    def connect() -> RpcClient:
-        return session.connect(url, token)
 
-    return connect
+def _holders(session: Session, wish: Wish) -> dict[str, Callable[[], RpcClient]]:
+    """Return the ways to services that erase whom this one erased."""
+    found = {}
+    for name, url, file in wish.holders:
+        if not HOLDER.fullmatch(name):
+            raise UsageFault(f"{name} is no name of a service.", "", "--holder NAME URL TOKEN-FILE")
+        found[name] = _way(session, url, token_in(file))
+    return found
+
+
+def _way(session: Session, url: str, token: str | None) -> Callable[[], RpcClient]:
+    """Return what connects to another service."""
+    checked = check_rpc_url(url)
+    return lambda: session.connect(checked, token)
 
 
 def _tls(wish: Wish, host: str) -> TlsFiles | None:

@@ -174,6 +174,7 @@ class Settings:
     """How to serve a service. It gets the first port of `ports` that is free.
 
     `connect` makes the way to the node, `audit` to an audit log;
+    `holders` by name those to services elsewhere that erase whom this one erased;
     `authenticators` recognise tokens of others beside those of its own file. `webhook_allow` names
     receivers beyond https to the open internet; `others` are services of the same process. Times in
     ms UTC.
@@ -192,6 +193,9 @@ class Settings:
     sending: Sending | None = None
     authenticators: tuple[Authenticator, ...] = ()
     audit: Callable[[], AbstractAsyncContextManager[Node]] | None = None
+    holders: Mapping[str, Callable[[], AbstractAsyncContextManager[Node]]] = field(
+        default_factory=dict
+    )
     webhook_allow: tuple[str, ...] = ()
     others: Callable[[], Sequence[Transactions]] = tuple
 
@@ -249,6 +253,10 @@ async def serve(
             account=account,
             others=settings.others,
             audit=audit,
+            holders={
+                name: await opened.enter_async_context(way())
+                for name, way in settings.holders.items()
+            },
         )
         opened.push_async_callback(_closed_down, host)
         hooks = open_hooks(folder, host, allow=settings.webhook_allow, version=settings.version)

@@ -47,6 +47,7 @@ from clawpurse.modules.kit.service.intake import WAIT_MS, Intake
 from clawpurse.modules.kit.service.publishing import Counts, HistoryLog
 from clawpurse.modules.kit.service.sending import Account, Sender
 from clawpurse.modules.kit.service.shipping import Shipper
+from clawpurse.modules.kit.service.telling import Teller
 from clawpurse.modules.kit.service.trail import Trail
 from clawpurse.modules.kit.store.database import Database
 from clawpurse.modules.kit.store.migrations import migrate
@@ -93,6 +94,7 @@ class RunningHost:
         account: Account | None,
         others: Callable[[], Sequence[Transactions]],
         audit: Node | None,
+        holders: Mapping[str, Node],
     ) -> None:
         self.manifest: Final = manifest
         self.database: Final = database
@@ -115,6 +117,7 @@ class RunningHost:
         self.counts: Final = Counts(manifest)
         self.trail: Final = Trail(self.records, self.actor_of)
         self.shipper: Final = None if audit is None else Shipper(self.records, audit)
+        self.tellers: Final = [Teller(self.records, *one) for one in holders.items()]
         self.sender: Final = Sender(manifest, self.records, node, account)
         self.configuration: Configuration
         self._chores = Chores(self.records, others)
@@ -138,8 +141,9 @@ class RunningHost:
     @property
     def problem(self) -> str:
         """What keeps it from its work now, for people; empty when nothing does."""
-        found = self._fault or self._intake_problem or self.sender.problem
-        return found or ("" if self.shipper is None else self.shipper.problem)
+        behind = [*self.tellers, *(() if self.shipper is None else (self.shipper,))]
+        found = (self._fault, self._intake_problem, self.sender.problem)
+        return next(filter(None, (*found, *(one.problem for one in behind))), "")
 
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """Ask the node. Raises `RpcError`, `Unreachable`, `BadAnswer`."""
@@ -188,6 +192,8 @@ class RunningHost:
                 nursery.start_soon(self.sender.run)
                 if self.shipper is not None:
                     nursery.start_soon(self.shipper.run)
+                for teller in self.tellers:
+                    nursery.start_soon(teller.run)
                 nursery.start_soon(self.manifest.service.run, self)
                 task_status.started()
                 await trio.sleep_forever()
@@ -208,6 +214,8 @@ class RunningHost:
         self.sender.wake()
         if self.shipper is not None:
             self.shipper.wake()
+        for teller in self.tellers:
+            teller.wake()
 
     def _taken(self, events: Sequence[ChainEvent]) -> None:
         if any(event.kind.startswith(ROLE_EVENTS) for event in events):
@@ -254,10 +262,12 @@ async def open_host(
     account: Account | None = None,
     others: Callable[[], Sequence[Transactions]] = tuple,
     audit: Node | None = None,
+    holders: Mapping[str, Node] | None = None,
 ) -> RunningHost:
     """Open what a service keeps, bring its tables to what it declares, and return it ready to run.
 
-    `node` answers JSON-RPC, `audit` that of an audit log. The node must be there at the very first
+    `node` answers JSON-RPC, `audit` that of an audit log, `holders` by name those of services that
+    erase whom this one erased. The node must be there at the very first
     start, and may be away later. Raises `OperatorError` (database or key that does not fit, another
     network), `StorageFault`, `Unreachable`.
     """
@@ -272,7 +282,9 @@ async def open_host(
         for line in done:
             LOG.info("migrated", extra={"service": manifest.name, "step": line})
         network = await _network(manifest, database, node)
-        host = RunningHost(manifest, database, keys, node, network, now_ms, account, others, audit)
+        host = RunningHost(
+            manifest, database, keys, node, network, now_ms, account, others, audit, holders or {}
+        )
         version, settings = await host.read(
             lambda work: newest(work.connection, work.tables, service.settings)
         )
