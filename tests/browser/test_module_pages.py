@@ -177,11 +177,13 @@ def test_a_refund_is_asked_by_one_and_approved_by_another(
     asking.get_by_role("button", name="Ask to refund", exact=True).click()
     expect(asking.get_by_text("1 of counter.lead must approve")).to_be_visible()
     asking.get_by_role("button", name=f"Ask to refund {ident}").click()
+    expect(asking.get_by_text("is looking at it, too")).to_have_count(0)
     own = asking.get_by_role("button", name=f"Approve: Refund {ident}")
     expect(own).to_be_disabled()
     expect(asking.get_by_text("You asked for it: somebody else must decide.")).to_be_visible()
     deciding = page_of("/ticket/waiting", counter.lead)
     deciding.get_by_role("link", name=f"Refund {ident}").click()
+    expect(deciding.get_by_text("is looking at it, too")).to_be_visible()
     deciding.get_by_role("button", name=f"Approve: Refund {ident}").click()
     expect(deciding.get_by_text("→ refunded")).to_be_visible()
     assert counter.call("getTicket", id=ident)["state"] == "refunded"

@@ -31,6 +31,7 @@ from clawpurse.modules.kit.records.model import (
     Record,
     parse_id,
 )
+from clawpurse.modules.kit.records.presence import Presence
 from clawpurse.modules.kit.records.privacy_methods import PrivacyMethods
 from clawpurse.modules.kit.records.shapes import (
     LIST_DEFAULT,
@@ -46,6 +47,7 @@ from clawpurse.modules.kit.records.shapes import (
     ProposalShape,
     ProposalsParams,
     Version,
+    Viewing,
     moved_fields,
     moved_shape,
     page_shape,
@@ -78,6 +80,7 @@ class RecordMethods:
         self._service = records.service
         self._kinds = records.kinds
         self._actor_of = actor_of
+        self._presence = Presence()
 
     def methods(self) -> list[Method]:
         """Return the definitions, for every kind."""
@@ -96,7 +99,7 @@ class RecordMethods:
                 named("get"),
                 f"A {title} as it is",
                 self._get(kind),
-                params_of(kind, "Get", [], id=(Id, ...)),
+                params_of(kind, "Get", [], id=(Id, ...), viewing=(Viewing, False)),
                 shape,
                 errors=(NOT_FOUND,),
                 cost=READ_COST,
@@ -230,9 +233,16 @@ class RecordMethods:
     def _get(self, kind: Kind) -> Callable[[Any, Context], Awaitable[Json]]:
         async def get(params: Any, context: Context) -> Json:
             number = parse_id(kind, params.id)
-            return await self._read(
-                kind, context, lambda work, actor: self._json(work, work.get(kind, number), actor)
-            )
+
+            def look(work: Work, actor: Actor) -> Json:
+                return {"who": actor.subject, **self._json(work, work.get(kind, number), actor)}
+
+            answer = await self._read(kind, context, look)
+            place, who = (kind.name, number), answer.pop("who")
+            now_ms = self._records.now_ms()
+            if params.viewing:
+                self._presence.look(place, who, now_ms)
+            return {**answer, "viewers": self._presence.others(place, who, now_ms)}
 
         return get
 
@@ -387,6 +397,7 @@ class RecordMethods:
             "moves": [name for name, why in refused.items() if not why],
             "refused": {name: why for name, why in refused.items() if why},
             "clocks": [clock_json(one) for one in work.deadlines.readings(record)],
+            "viewers": [],
             "archived": None if record.archived_ms is None else time_text(record.archived_ms),
         }
 

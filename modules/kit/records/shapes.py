@@ -35,6 +35,7 @@ Cursor = Annotated[
     Field(max_length=CURSOR_CHARS_MAX, description="nextCursor of the page before"),
 ]
 Archived = Annotated[bool, Field(description="Also those that were kept long enough")]
+Viewing = Annotated[bool, Field(description="A person looks at it: others who do are told")]
 Time = Annotated[str, WithJsonSchema({"type": "string", "format": "date-time"})]
 
 
@@ -74,12 +75,13 @@ def record_shape(kind: Kind) -> type[BaseModel]:
         "moves": (list[str], ...),
         "refused": (dict[str, str], ...),
         "clocks": (list[ClockShape], ...),
+        "viewers": (list[str], ...),
         "archived": (Time | None, ...),
     }
     shape: type[BaseModel] = create_model(f"{kind.noun}Record", __base__=Shape, **said)
     shape.__doc__ = (
         f"{kind.title}: `moves` are those that you may ask for now, `refused` says why not the "
-        "others; `hidden` needs a role."
+        "others; `hidden` needs a role; `viewers` are others who look at it now, told by get alone."
     )
     return shape
 

@@ -14,6 +14,12 @@ from clawpurse.modules.kit.entities.flows import Flow, Move
 from clawpurse.modules.kit.entities.kinds import Entity, Line, entity
 from clawpurse.modules.kit.records.methods import RecordMethods
 from clawpurse.modules.kit.records.model import Actor
+from clawpurse.modules.kit.records.presence import (
+    RECORDS_MAX,
+    SEEN_MS,
+    VIEWERS_MAX,
+    Presence,
+)
 from clawpurse.modules.kit.records.shapes import params_of
 from clawpurse.modules.kit.records.transactions import Transactions
 from clawpurse.modules.kit.web.errors import CONFLICT, FORBIDDEN, INVALID_PARAMS, NOT_FOUND
@@ -212,3 +218,27 @@ def test_a_field_may_be_called_as_schemas_call_their_words() -> None:
     published = params_of(Book.kind, "Create", ["title"]).model_json_schema()
     assert published["properties"]["title"]["type"] == "string"
     assert published["required"] == ["title"]
+
+
+async def test_whoever_looks_sees_who_else_does_until_they_have_gone(office: Office) -> None:
+    """Otherwise two people answer the same customer."""
+    ident = await opened(office)
+    assert (await office.call("anna", "desk_getTicket", id=ident, viewing=True))["viewers"] == []
+    seen = await office.call("leo", "desk_getTicket", id=ident)
+    assert seen["viewers"] == ["anna"]
+    # A program that reads is nobody's company.
+    assert (await office.call("anna", "desk_getTicket", id=ident))["viewers"] == []
+    office.desk.now_ms += SEEN_MS + 1
+    assert (await office.call("leo", "desk_getTicket", id=ident))["viewers"] == []
+
+
+def test_presence_is_bounded() -> None:
+    """Otherwise whoever looks at everything fills the memory."""
+    seen = Presence()
+    for number in range(RECORDS_MAX + 5):
+        seen.look(("ticket", number), "anna", 0)
+    for number in range(VIEWERS_MAX + 5):
+        seen.look(("ticket", 2_000), f"p{number:02}", 0)
+    assert seen.others(("ticket", 0), "leo", 0) == []
+    assert seen.others(("ticket", RECORDS_MAX + 4), "leo", 0) == ["anna"]
+    assert len(seen.others(("ticket", 2_000), "leo", 0)) == VIEWERS_MAX

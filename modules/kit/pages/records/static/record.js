@@ -20,7 +20,7 @@ const STEPS = 100;
 
 export function RecordPage({ about, kind, id }) {
   useEscape(() => go(`/${kind.name}`));
-  const found = useAnswer(kind.methods.get, { id });
+  const found = useAnswer(kind.methods.get, { id, viewing: true });
   const record = found.data;
   const back = html`<a href=${linkTo(`/${kind.name}`)}>all ${kind.nouns.toLowerCase()}</a>`;
   if (!record) return html`<${Panel} wide level="1" title=${id} actions=${back}>
@@ -28,6 +28,7 @@ export function RecordPage({ about, kind, id }) {
   const shared = { about, kind, record, again: found.again };
   return html`<${Panel} wide level="1" title=${`${kind.title} ${record.id}`} actions=${html`<${Badge} ...${stateBadge(kind, record)} /> ${back}`}>
       ${found.error ? html`<${Failure} error=${found.error} lead="Not renewed. " />` : ""}
+      ${record.viewers.map((who) => html`<p key=${who} class="muted">● <span class="ident">${who}</span> is looking at it, too.</p>`)}
       ${record.archived ? html`<p><${Badge} kind="expired" text="archived" /> kept long enough <${When} time=${record.archived} /></p>` : ""}
       <${Facts} rows=${[...kind.fields.map((field) => [labelOf(field.name), valueText(field, record)]),
     ["Made", html`<${When} time=${record.created} />`], ["Changed", html`<${When} time=${record.changed} />`]]} />
