@@ -66,6 +66,8 @@ def show(session: Session, name: str) -> None:
 @option("--tls-key", type=_FILE, help="PEM, 0600.")
 @option("--host-name", "hosts", multiple=True, help="A name that callers use; again for more.")
 @option("--origin", "origins", multiple=True, metavar="URL", help="A page that may call.")
+@option("--sign-in", metavar="URL", help="A sign-in service: people use the pages as its users.")
+@option("--issuer", help="Whose tokens it gives (default clawpurse:auth).")
 @option("--webhook-allow", multiple=True, help="Receivers beyond https: a network or host name.")
 @option("--audit", metavar="URL", help="An audit log that gets its history and its calls.")
 @option("--audit-token-file", type=_FILE, help="A token of that log's, with audit.source's role.")
@@ -97,6 +99,8 @@ def serve(
     tls_key: Path | None,
     hosts: tuple[str, ...],
     origins: tuple[str, ...],
+    sign_in: str | None,
+    issuer: str | None,
     webhook_allow: tuple[str, ...],
     audit: str | None,
     audit_token_file: Path | None,
@@ -125,6 +129,8 @@ def serve(
         tls_key,
         hosts,
         origins,
+        sign_in,
+        issuer,
         webhook_allow,
         audit,
         audit_token_file,

@@ -367,7 +367,7 @@ def _open_ports(home: NodeHome, config: NodeConfig) -> Iterator[Finding]:
         way = "TLS" if config.rpc_tls_certificate else "TLS by a proxy"
         what = f"{', '.join(places)} for {counted(live, 'token or key', 'tokens and keys')}, {way}"
         fix = f"clawpurse token create --name NAME --scope 'chain_*' --home {shown(root)}"
-        other = config.rpc_token_issuer or config.rpc_client_certificates
+        other = config.rpc_token_issuer or config.rpc_sign_in or config.rpc_client_certificates
         yield Finding(
             OK if live or other else WARNING, f"{name} callers", what, "" if live else fix
         )

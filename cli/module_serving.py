@@ -25,6 +25,7 @@ from clawpurse.cli.token_files import token_in
 from clawpurse.cli.version import version
 from clawpurse.cli.who import account_named
 from clawpurse.modules.kit.service.host import Place
+from clawpurse.modules.kit.service.signin import ISSUER, SignInWay
 from clawpurse.modules.kit.web.client import RpcClient
 from clawpurse.modules.kit.web.tls import TlsFiles
 from clawpurse.node.hosting import PORTS, Listening, Sending, Settings, load_service
@@ -53,6 +54,8 @@ class Wish(NamedTuple):
     tls_key: Path | None
     hosts: tuple[str, ...]
     origins: tuple[str, ...]
+    sign_in: str | None
+    issuer: str | None
     webhook_allow: tuple[str, ...]
     audit: str | None
     audit_token_file: Path | None
@@ -104,6 +107,8 @@ def serve(session: Session, wish: Wish) -> None:
         audit=_audit(session, wish),
         holders=_holders(session, wish),
         webhook_allow=wish.webhook_allow,
+        sign_in=_sign_in(session, wish),
+        issuer=wish.issuer or ISSUER,
     )
     log = start_logging("modules", "info", "json" if session.json_mode else "text")
     try:
@@ -141,6 +146,15 @@ def _tell(session: Session, settings: Settings, listening: Listening, node_url: 
     out.line(f"  Node       {node_url}")
     out.line(f"  Records    {shown(Path(host.database.place.removeprefix('sqlite:///')))}")
     out.note(f"Next: clawpurse module token create {name} --account NAME --out NAME.token")
+
+
+def _sign_in(session: Session, wish: Wish) -> SignInWay | None:
+    """Return the way to the sign-in service, if one was named."""
+    if wish.sign_in is None:
+        if wish.issuer is not None:
+            raise UsageFault("An issuer needs its service.", "", "--sign-in URL --issuer NAME")
+        return None
+    return SignInWay(wish.sign_in.rstrip("/"), session.trust())
 
 
 def _audit(session: Session, wish: Wish) -> Callable[[], RpcClient] | None:

@@ -142,7 +142,7 @@ class Session:
         from clawpurse.wallet.client import TIMEOUT_MS_DEFAULT, NodeClient
 
         limit_ms = timeout_ms or TIMEOUT_MS_DEFAULT
-        token, trust = token or self._token(), self._trust()
+        token, trust = token or self._token(), self.trust()
 
         def connect(url: str) -> RpcClient:
             return RpcClient(url, token=token, timeout_ms=limit_ms, ssl_context=trust)
@@ -156,14 +156,14 @@ class Session:
 
         if self._open_client is not None:
             return self._open_client(url)
-        return RpcClient(url, token=token or self._token(), ssl_context=self._trust())
+        return RpcClient(url, token=token or self._token(), ssl_context=self.trust())
 
     def _token(self) -> str | None:
         from clawpurse.cli.token_files import token_in
 
         return None if self.token_file is None else token_in(self.token_file)
 
-    def _trust(self) -> ssl.SSLContext | None:
+    def trust(self) -> ssl.SSLContext | None:
         """Return what TLS trusts: the CAs of `--ca` and no other, or None for the system's."""
         if self.ca is None:
             return None

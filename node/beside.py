@@ -21,6 +21,7 @@ from clawpurse.ledger.errors import ClawPurseError, OperatorError
 from clawpurse.modules.kit.records.transactions import Transactions
 from clawpurse.modules.kit.service.declaration import Service
 from clawpurse.modules.kit.service.host import Place
+from clawpurse.modules.kit.service.signin import ISSUER, SignInWay
 from clawpurse.modules.kit.web.client import RpcClient
 from clawpurse.modules.kit.web.errors import BadAnswer, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context, Dispatcher, Pending
@@ -33,6 +34,7 @@ LOG: Final = logging.getLogger("clawpurse.modules")
 AGAIN_S_MIN, AGAIN_S_MAX = 2.0, 60.0
 PASSPHRASE_BYTES_MAX: Final = 4_096
 AUDIT: Final = "audit"
+AUTH: Final = "auth"
 # Behind JSON-RPC and metrics: nine ports belong to a node, these to its modules.
 PORTS_BEHIND: Final = range(2, 9)
 
@@ -175,6 +177,11 @@ class Beside:
             webhook_allow=config.webhook_allow,
             audit=self._audit(service),
             others=partial(self._others, service),
+            # Whoever signs others in signs nobody in elsewhere.
+            sign_in=SignInWay(config.rpc_sign_in)
+            if config.rpc_sign_in and service.name != AUTH
+            else None,
+            issuer=config.rpc_token_issuer or ISSUER,
         )
 
     def _others(self, service: Service) -> list[Transactions]:

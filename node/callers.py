@@ -17,6 +17,7 @@ from clawpurse.ledger.crypto import public_key_of
 from clawpurse.ledger.errors import Malformed, OperatorError
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.rules import time_text
+from clawpurse.modules.kit.service.signin import ISSUER, SignInWay
 from clawpurse.modules.kit.web.apikeys import ApiKeys
 from clawpurse.modules.kit.web.errors import BadAnswer
 from clawpurse.modules.kit.web.grants import (
@@ -158,12 +159,12 @@ def open_callers(
         )
     ]
     keys, role_word = None, RoleWord()
-    if config.rpc_token_issuer:
-        source = config.rpc_token_issuer_keys
-        keys = KeySet(source, _fetcher(source, home.root), now_ms)
+    issuer = config.rpc_token_issuer or (ISSUER if config.rpc_sign_in else "")
+    if issuer:
+        keys = _issuer_keys(config, home.root, now_ms)
         issuers.append(
             Issuer(
-                config.rpc_token_issuer,
+                issuer,
                 frozenset((chain_id, audience_of(chain_id, node_id))),
                 FOREIGN_LIFETIME_MAX_MS // 1000,
                 keys.key,
@@ -185,6 +186,14 @@ def open_callers(
     )
     _require_proof(config, callers)
     return callers
+
+
+def _issuer_keys(config: NodeConfig, root: Path, now_ms: Callable[[], int]) -> KeySet:
+    """Return the keys of the other issuer: those named, or those of where people sign in."""
+    source = config.rpc_token_issuer_keys
+    if source:
+        return KeySet(source, _fetcher(source, root), now_ms)
+    return SignInWay(config.rpc_sign_in).keys(now_ms)
 
 
 def issuer_name(node_id: str) -> str:

@@ -34,11 +34,14 @@ CONFIG_NAME: Final = "config.toml"
 NAME_CHARS_MAX: Final = 32
 # A day of seconds, and more calls in it than a client can make.
 METHOD_LIMIT_MAX: Final = 1_000_000
+# https, or http on this machine; nothing behind the host, or no service at all.
+ORIGIN_PATTERN: Final = (
+    r"^(https://[A-Za-z0-9.\-\[\]:]+|http://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?)?$"
+)
 # (setting, what it is nothing without)
 _NEEDS: Final = (
     ("rpc_tls_certificate", "rpc_tls_key"),
     ("rpc_tls_key", "rpc_tls_certificate"),
-    ("rpc_token_issuer", "rpc_token_issuer_keys"),
     ("rpc_token_issuer_keys", "rpc_token_issuer"),
     ("rpc_client_certificates", "rpc_client_ca"),
     ("rpc_client_ca", "rpc_tls_certificate"),
@@ -104,6 +107,8 @@ class NodeConfig(BaseModel):
     # A second issuer of tokens: its `iss`, and its JWKS (https:// or a file).
     rpc_token_issuer: str = ""
     rpc_token_issuer_keys: str = ""
+    # Where people sign in for the dashboard: a sign-in service's address. Its tokens are taken.
+    rpc_sign_in: str = Field("", pattern=ORIGIN_PATTERN)
     # Services in this process, each on a port of its own: names of installed modules.
     modules: tuple[str, ...] = ()
     # Where they keep records, if not in their folders: postgresql://… without a password.
@@ -231,11 +236,16 @@ class NodeConfig(BaseModel):
         """Refuse settings of which a part is missing. No part of the schema, since settings are
         changed one at a time: a node that starts has them all.
         """
-        for first, second in _NEEDS:
+        for first, second in (*_NEEDS, *self._issuer_needs):
             if getattr(self, first) and not getattr(self, second):
                 raise OperatorError(
                     f"{first} is set, {second} is not.", "", f"clawpurse config set {second} …"
                 )
+
+    @property
+    def _issuer_needs(self) -> tuple[tuple[str, str], ...]:
+        """An issuer's keys are named, or are those of where people sign in."""
+        return () if self.rpc_sign_in else (("rpc_token_issuer", "rpc_token_issuer_keys"),)
 
     def require_safe_listeners(self) -> None:
         """Refuse JSON-RPC or metrics beyond loopback in the clear; tokens are `callers`'s part."""

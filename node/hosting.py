@@ -19,7 +19,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -37,11 +37,20 @@ from clawpurse.modules.kit.service.declaration import Service
 from clawpurse.modules.kit.service.host import Place, RunningHost, open_host
 from clawpurse.modules.kit.service.publishing import ServiceMetrics
 from clawpurse.modules.kit.service.sending import Signed
+from clawpurse.modules.kit.service.signin import (
+    ISSUER,
+    OPEN,
+    SignInWay,
+    bearer_tokens,
+    closed_but,
+    sign_in_routes,
+)
 from clawpurse.modules.kit.web.apikeys import ApiKeys
 from clawpurse.modules.kit.web.app import App, RouteHandler
 from clawpurse.modules.kit.web.grants import Authenticator
 from clawpurse.modules.kit.web.guard import LOCAL_HOSTS, Access, Budgets, RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Dispatcher, Method
+from clawpurse.modules.kit.web.jwks import KeySet
 from clawpurse.modules.kit.web.limits import Limits
 from clawpurse.modules.kit.web.messages import Request, Response
 from clawpurse.modules.kit.web.openrpc import discovery
@@ -175,7 +184,8 @@ class Settings:
 
     `connect` makes the way to the node, `audit` to an audit log;
     `holders` by name those to services elsewhere that erase whom this one erased;
-    `authenticators` recognise tokens of others beside those of its own file. `webhook_allow` names
+    `authenticators` recognise tokens of others beside those of its own file; people sign in at
+    `sign_in`, which issues tokens as `issuer`. `webhook_allow` names
     receivers beyond https to the open internet; `others` are services of the same process. Times in
     ms UTC.
     """
@@ -197,6 +207,8 @@ class Settings:
         default_factory=dict
     )
     webhook_allow: tuple[str, ...] = ()
+    sign_in: SignInWay | None = None
+    issuer: str = ISSUER
     others: Callable[[], Sequence[Transactions]] = tuple
 
 
@@ -262,8 +274,9 @@ async def serve(
         hooks = open_hooks(folder, host, allow=settings.webhook_allow, version=settings.version)
         opened.callback(hooks.close)
         refusals = RefusalLog()
+        keys = None if settings.sign_in is None else settings.sign_in.keys(now_ms)
         server = WebServer(
-            build_app(settings, host, hooks, register, refusals),
+            build_app(settings, host, hooks, register, refusals, keys),
             log=refusals,
             limits=_LIMITS,
             wall_time_s=lambda: now_ms() / 1000,
@@ -274,7 +287,7 @@ async def serve(
             shown = f"[{settings.host}]" if ":" in settings.host else settings.host
             scheme = "http" if settings.tls is None else "https"
             url = f"{scheme}://{shown}:{bound_port(listeners[0])}"
-            nursery.start_soon(Callers((), None, settings.tls, register).run)
+            nursery.start_soon(Callers((), None, settings.tls, register, keys).run)
             await nursery.start(host.run)
             nursery.start_soon(hooks.run)
             with _announced(folder / ANNOUNCED, settings.service.name, url):
@@ -309,8 +322,12 @@ def build_app(
     hooks: Webhooks,
     register: TokenRegister,
     refusals: RefusalLog,
+    keys: KeySet | None = None,
 ) -> App:
-    """Return what a service answers: JSON-RPC, its events, its description, pages, metrics."""
+    """Return what a service answers: JSON-RPC, its events, its description, pages, metrics. `keys`
+    are those of the sign-in service.
+    """
+    sign_in, open_names = settings.sign_in, set(settings.service.open)
     topics = [host.log.topic]
     methods: list[Method] = [
         *host.methods(),
@@ -318,7 +335,15 @@ def build_app(
         *LongPoll(topics, host.name).methods(),
         *hook_methods(host, hooks),
     ]
-    methods = [_closed(method, settings.service) for method in methods]
+    authenticators = settings.authenticators
+    if sign_in is not None and keys is not None:
+        methods += sign_in.methods()
+        open_names |= OPEN
+        issued = bearer_tokens(
+            settings.issuer, host.network.chain_id, keys, host.roles, settings.now_ms
+        )
+        authenticators = (*authenticators, issued)
+    methods = [closed_but(method, open_names) for method in methods]
     title = f"ClawPurse {host.manifest.title}"
     discover, document = discovery(methods, title=title, version=settings.version)
     methods.append(discover)
@@ -342,6 +367,7 @@ def build_app(
         routes={
             **pages,
             **settings.service.routes(host),
+            **sign_in_routes(sign_in),
             ("GET", "/healthz"): lambda _request: Response(200, b'{"alive":true}'),
             ("GET", "/readyz"): ready,
             ("GET", "/metrics"): scrape,
@@ -353,21 +379,14 @@ def build_app(
             authenticators=(
                 *settings.service.authenticators(host),
                 ApiKeys(register, settings.now_ms),
-                *settings.authenticators,
+                *authenticators,
             ),
             closed=True,
-            strangers=bool(settings.service.open),
+            strangers=bool(open_names),
         ),
         limits=_LIMITS,
         guarded={"/metrics": "metrics"},
     )
-
-
-def _closed(method: Method, service: Service) -> Method:
-    """A service that answers strangers answers them by the methods that it names, and no other."""
-    if not service.open or method.role or method.name in service.open:
-        return method
-    return replace(method, role="caller")
 
 
 async def _listeners(settings: Settings) -> list[trio.SocketListener]:

@@ -18,7 +18,6 @@ from clawpurse.modules.auth.shapes import (
     ApiKeyParams,
     ApiKeysShape,
     CloseParams,
-    Done,
     IdentParams,
     Invitation,
     InviteParams,
@@ -36,6 +35,7 @@ from clawpurse.modules.auth.shapes import (
 from clawpurse.modules.auth.signing_in import SignIn
 from clawpurse.modules.auth.users import Sort, State, User
 from clawpurse.modules.kit.records.answers import refusals
+from clawpurse.modules.kit.service.signin import Done
 from clawpurse.modules.kit.web.apikeys import START
 from clawpurse.modules.kit.web.errors import (
     CONFLICT,

@@ -20,6 +20,8 @@ STEP_UP: Final = "stepUp"
 ADD_PASSKEY: Final = "addPasskey"
 PASSKEY: Final = "passkey"
 KEY: Final = "key"
+SITE: Final = "site"
+SITE_USED: Final = "siteUsed"
 LIFE_MS: Final = 5 * 60_000
 NONCE_BYTES: Final = 32
 FAILURES_MAX: Final = 5
@@ -42,9 +44,14 @@ class Attempt(NamedTuple):
 
 
 def begin(
-    book: Book, purpose: str, user: int | None = None, subject: str = ""
+    book: Book,
+    purpose: str,
+    user: int | None = None,
+    subject: str = "",
+    *,
+    nonce: bytes = b"",
 ) -> tuple[str, Attempt]:
-    """Return the secret of a new attempt, and the attempt."""
+    """Return the secret of a new attempt, and the attempt; its nonce is random unless given."""
     table = book.t.attempts
     book.db.execute(table.delete().where(table.c.expires_ms <= book.now_ms))
     count = book.db.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
@@ -56,7 +63,7 @@ def begin(
         digest_of(secret),
         purpose,
         user,
-        secrets.token_bytes(NONCE_BYTES),
+        nonce or secrets.token_bytes(NONCE_BYTES),
         subject,
         book.now_ms,
         book.now_ms + LIFE_MS,
@@ -86,6 +93,13 @@ def take(book: Book, secret: str, purpose: str) -> Attempt | None:
     if found is not None:
         end(book, found)
     return found
+
+
+def use(book: Book, attempt: Attempt, purpose: str, subject: str) -> None:
+    """The attempt is of another purpose from now on, and about something else."""
+    table = book.t.attempts
+    mine = table.c.digest == attempt.digest
+    book.db.execute(table.update().where(mine).values(purpose=purpose, subject=subject))
 
 
 def end(book: Book, attempt: Attempt) -> None:

@@ -28,7 +28,6 @@ from clawpurse.modules.auth.shapes import (
     Begun,
     CodeParams,
     CodesShape,
-    Done,
     FactorsShape,
     IdentParams,
     Json,
@@ -46,6 +45,7 @@ from clawpurse.modules.auth.throttle import USER_PACE
 from clawpurse.modules.auth.users import User
 from clawpurse.modules.kit.records.answers import refusals
 from clawpurse.modules.kit.records.model import Conflict
+from clawpurse.modules.kit.service.signin import Done
 from clawpurse.modules.kit.web.errors import (
     CONFLICT,
     FORBIDDEN,

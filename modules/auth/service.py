@@ -23,6 +23,7 @@ from clawpurse.modules.auth.pages import auth_pages
 from clawpurse.modules.auth.passwords import Cost, Hasher
 from clawpurse.modules.auth.settings import AuthSettings
 from clawpurse.modules.auth.signing_in import SignIn
+from clawpurse.modules.auth.site_methods import Sites
 from clawpurse.modules.auth.standing import Standing
 from clawpurse.modules.auth.tables import AuthTables, auth_tables
 from clawpurse.modules.auth.token_methods import Tokens
@@ -49,6 +50,8 @@ _OPEN: Final = frozenset(
         "challenge",
         "loginKey",
         "refresh",
+        "redeemCode",
+        "revokeToken",
         "getKeys",
     )
 )
@@ -126,6 +129,7 @@ class Auth(Service):
         return [
             *sign_in.methods(),
             *Tokens(desk).methods(),
+            *Sites(desk).methods(),
             *Own(desk, sign_in).methods(),
             *Administration(desk, sign_in).methods(),
         ]

@@ -100,6 +100,13 @@ def open_session(
     return _get(book, ident), _new_refresh(book, ident)
 
 
+def branch(book: Book, user: User, parent: Session, label: str) -> tuple[Session, str]:
+    """Begin a session as good as another one, for another page; it ends no later than that."""
+    opened, refresh = open_session(book, user, parent.methods, parent.level, parent.scopes, label)
+    _set(book, opened.ident, proven_ms=parent.proven_ms, ends_ms=parent.ends_ms)
+    return _get(book, opened.ident), refresh
+
+
 def live(book: Book, ident: str) -> Session | None:
     """Return a session that goes on; None when it ended, was idle for too long, or never was."""
     table = book.t.sessions

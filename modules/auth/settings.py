@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, model_validator
 
 from clawpurse.ledger.errors import Malformed
 from clawpurse.modules.auth.passwords import Cost
 from clawpurse.modules.kit.service.declaration import Settings
+from clawpurse.modules.kit.service.signin import SITE_CHARS_MAX
 from clawpurse.modules.kit.web.scopes import read_scopes
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 _ROLE_PATTERN: Final = r"^[a-z0-9.-]{1,32}$"
+
+
+BASE_SCOPES: Final = tuple(
+    f"{name}_*"
+    for name in (
+        *("auth", "rpc", "events", "sub"),
+        *("account", "anchor", "asset", "chain", "compliance", "consensus", "credential"),
+        *("governance", "hold", "mempool", "multisig", "net", "node", "payment", "risk", "role"),
+        *("session", "sponsorship", "tx"),
+    )
+)
+"""What a dashboard shows: what every member of a network may read, and sending what they signed.
+What operators do is in other namespaces.
+"""
 
 
 class AuthSettings(Settings):
@@ -37,6 +52,9 @@ class AuthSettings(Settings):
         default=("http://localhost:9641",), min_length=1, max_length=16
     )
     """Pages on which people sign in; passkeys answer to these alone."""
+
+    sites: tuple[str, ...] = Field(default=(), max_length=64)
+    """Pages elsewhere that people are signed in for: dashboards of nodes, pages of services."""
 
     rp_id: str = Field(default="localhost", min_length=1, max_length=253)
     """The domain that passkeys and challenges are bound to: a suffix of every origin's host."""
@@ -63,7 +81,7 @@ class AuthSettings(Settings):
     admin_role: str = Field(default="auth.admin", pattern=_ROLE_PATTERN)
     """Who holds this role on the ledger invites, locks and unlocks."""
 
-    base_scopes: tuple[str, ...] = ("auth_*", "rpc_*", "chain_*", "account_*", "tx_*", "role_*")
+    base_scopes: tuple[str, ...] = BASE_SCOPES
     """What everybody's tokens reach: `auth_*` at least, so that they can sign out."""
 
     role_scopes: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -90,6 +108,14 @@ class AuthSettings(Settings):
                 raise ValueError(f"{origin} is no origin: https://host, without a path")
             if host != self.rp_id and not host.endswith(f".{self.rp_id}"):
                 raise ValueError(f"{origin} is not of the domain {self.rp_id}")
+        for site in self.sites:
+            parts = urlsplit(site)
+            if site != f"{parts.scheme}://{parts.netloc}" or not (
+                parts.scheme == "https" or is_this_machine(parts)
+            ):
+                raise ValueError(f"{site} is no origin: https://host, without a path")
+            if len(site) > SITE_CHARS_MAX:
+                raise ValueError(f"{site} is longer than {SITE_CHARS_MAX} characters")
         try:
             for words in (self.base_scopes, *self.role_scopes.values()):
                 read_scopes(words)
@@ -100,3 +126,8 @@ class AuthSettings(Settings):
         if self.session_idle_ms > self.session_life_ms:
             raise ValueError("a session cannot be idle for longer than it lives")
         return self
+
+
+def is_this_machine(parts: SplitResult) -> bool:
+    """Tell whether a URL leads to this machine, where http is as good as https."""
+    return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1", "::1")

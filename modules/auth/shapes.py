@@ -10,6 +10,7 @@ from clawpurse.ledger.errors import Malformed
 from clawpurse.modules.auth.codes import SECRET_CHARS_MAX
 from clawpurse.modules.auth.factors import Proof
 from clawpurse.modules.kit.records.shapes import LIST_DEFAULT, Limit, Shape, Time
+from clawpurse.modules.kit.service.signin import Secret, Site
 from clawpurse.modules.kit.web.jsonrpc import Params
 from clawpurse.modules.kit.web.scopes import SCOPES_MAX
 
@@ -20,7 +21,6 @@ Json = dict[str, Any]
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARS_MAX, description="Who signs in")]
 Password = Annotated[str, Field(min_length=1, max_length=PASSWORD_CHARS_MAX)]
-Secret = Annotated[str, Field(min_length=1, max_length=2 * SECRET_CHARS_MAX)]
 Code = Annotated[str, Field(min_length=1, max_length=SECRET_CHARS_MAX)]
 UserId = Annotated[str, Field(max_length=24, description="A user's id, such as U-3")]
 Label = Annotated[
@@ -116,10 +116,18 @@ class KeyLoginParams(SessionParams, KeyProof):
     """Parameters of auth_loginKey."""
 
 
-class RefreshParams(Params):
-    """Parameters of auth_refresh."""
+class SiteParams(Params):
+    """Parameters of auth_authorizeSite."""
 
-    refresh_token: Secret
+    site: Site
+    challenge: Annotated[
+        str,
+        Field(
+            min_length=43,
+            max_length=43,
+            description="BASE64URL(SHA-256(verifier)), RFC 7636 §4.2",
+        ),
+    ]
 
 
 class StepUpParams(ProofParams):
@@ -210,18 +218,11 @@ class RotateParams(Params):
     reason: Reason
 
 
-class SignedIn(Shape):
-    """A session. `enrol`: nothing but setting a second factor up is possible with it."""
+class CodeShape(Shape):
+    """A code, shown this once."""
 
-    status: Literal["signedIn"]
-    user: str
-    session: str
-    access_token: str
+    code: str
     expires: Time
-    refresh_token: str
-    level: str
-    scopes: list[str]
-    enrol: bool
 
 
 class SecondFactor(Shape):
@@ -331,12 +332,6 @@ class SessionsShape(Shape):
     """A user's sessions, the newest first."""
 
     sessions: list[SessionShape]
-
-
-class Done(Shape):
-    """Whether anything changed."""
-
-    changed: bool
 
 
 class ApiKeyShape(Shape):

@@ -49,11 +49,11 @@ from clawpurse.modules.auth.shapes import (
     RegisterParams,
     SecondFactor,
     SessionParams,
-    SignedIn,
     hex_bytes,
 )
 from clawpurse.modules.auth.throttle import USER_PACE
 from clawpurse.modules.auth.users import State, User
+from clawpurse.modules.kit.service.signin import SignedIn
 from clawpurse.modules.kit.web.errors import (
     FORBIDDEN,
     RATE_LIMITED,

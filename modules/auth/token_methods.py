@@ -9,15 +9,15 @@ from clawpurse.modules.auth.answers import (
     BY_API_KEY,
     charge_address,
     judged,
-    settle_address,
     signed_in,
     token_json,
 )
 from clawpurse.modules.auth.book import Book
 from clawpurse.modules.auth.desk import Desk
 from clawpurse.modules.auth.rights import rights_of
-from clawpurse.modules.auth.shapes import AccessToken, Json, KeysShape, RefreshParams, SignedIn
+from clawpurse.modules.auth.shapes import AccessToken, Json, KeysShape
 from clawpurse.modules.auth.users import State, User
+from clawpurse.modules.kit.service.signin import RefreshParams, SignedIn
 from clawpurse.modules.kit.web.apikeys import START
 from clawpurse.modules.kit.web.errors import FORBIDDEN, RATE_LIMITED, UNAUTHENTICATED, RpcError
 from clawpurse.modules.kit.web.grants import ONE_FACTOR
@@ -65,14 +65,12 @@ class Tokens:
         """auth_refresh."""
 
         def begin(book: Book) -> User | int | None:
-            wait_ms = charge_address(book, context)
-            if wait_ms:
-                return wait_ms
             session = sessions.of_refresh(book, params.refresh_token)
             if session is None:
-                # Unknown, or used before: then this ends its session.
+                # Unknown, or used before: then this ends its session. Only what is wrong is
+                # counted: a server that passes refreshes on has one address for everybody.
                 sessions.rotate(book, params.refresh_token)
-                return None
+                return charge_address(book, context) or None
             user = users.get(book, session.user)
             return user if user.state is State.ACTIVE else None
 
@@ -84,7 +82,6 @@ class Tokens:
             now = None if rotated is None else users.get(book, rotated[0].user)
             if rotated is None or now is None or now.state is not State.ACTIVE:
                 return None
-            settle_address(book, context)
             rights = rights_of(book.settings, roles, rotated[0].scopes)
             return signed_in(book, now, rotated[0], rotated[1], rights)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from clawpurse.ledger.address import authority_text
+from clawpurse.modules.kit.service.signin import OPEN, SignInWay, closed_but, sign_in_routes
 from clawpurse.modules.kit.web.app import App
 from clawpurse.modules.kit.web.guard import (
     LOCAL_HOSTS,
@@ -142,16 +143,22 @@ def build_rpc_app(
     methods = node_methods(services)
     if services.trail is not None:
         methods = [services.trail.watched(method) for method in methods]
+    sign_in = SignInWay(config.rpc_sign_in) if config.rpc_sign_in else None
+    if sign_in is not None:
+        methods += sign_in.methods()
     discover, document = discovery(methods, title=TITLE, version=services.version)
-    dispatcher = build_dispatcher(
-        [*methods, discover], services, refusals, limits, metrics, on_fault
-    )
+    methods.append(discover)
+    if sign_in is not None and config.rpc_is_closed:
+        # Whoever signs in has no token yet.
+        methods = [closed_but(method, OPEN) for method in methods]
+    dispatcher = build_dispatcher(methods, services, refusals, limits, metrics, on_fault)
     pages = Pages(services)
     return App(
         log=refusals,
         dispatcher=dispatcher,
         routes={
             **dashboard().routes(),
+            **sign_in_routes(sign_in),
             ("GET", "/healthz"): pages.alive,
             ("GET", "/readyz"): pages.ready,
             ("GET", "/openrpc.json"): lambda _request: Response(200, document),
@@ -169,6 +176,7 @@ def rpc_access(config: NodeConfig, callers: Callers) -> Access:
         authenticators=callers.authenticators,
         certificates=callers.certificates,
         closed=config.rpc_is_closed,
+        strangers=bool(config.rpc_sign_in),
         certificate_needed=bool(config.rpc_client_ca) and not config.rpc_client_ca_optional,
     )
 

@@ -95,12 +95,21 @@ class Net(NamedTuple):
 
 
 @contextmanager
-def network(root: Path) -> Iterator[Net]:
-    """Four authorities, from nothing, until the block ends."""
+def network(root: Path, authorities: int = 4) -> Iterator[Net]:
+    """Authorities, from nothing, until the block ends."""
     client, folder = root / "client", root / "testnet"
     run = runner(client)
     (root / "passphrase").write_text(PASSPHRASE + "\n")
-    start = ("testnet", "start", "--authorities", 4, "--home", folder, "--detach", "--json")
+    start = (
+        "testnet",
+        "start",
+        "--authorities",
+        authorities,
+        "--home",
+        folder,
+        "--detach",
+        "--json",
+    )
     started = run(*start, "--base-port", free_base_port(5))
     try:
         yield Net(run, started.json(), folder, client, str(root / "passphrase"))

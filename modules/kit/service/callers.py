@@ -17,6 +17,7 @@ from clawpurse.ledger.errors import Malformed, PeerError
 from clawpurse.modules.kit.records.model import Actor
 from clawpurse.modules.kit.web.errors import UNAUTHENTICATED, RpcError
 from clawpurse.modules.kit.web.jsonrpc import Context
+from clawpurse.modules.kit.web.tokens import Claims
 
 KEPT_MAX: Final = 4_096
 """Accounts whose roles are kept; some 300 bytes each."""
@@ -29,6 +30,9 @@ PAGES_MAX: Final = 4
 """The ledger gives no account more roles than fit into one page."""
 
 ROLE_EVENTS: Final = "roles."
+REVOKED: Final = "roles.revoked"
+LOST_MAX: Final = 4_096
+"""Revoked roles that are remembered: more than anybody revokes in ten minutes, a token's life."""
 
 
 class Node(Protocol):
@@ -50,10 +54,26 @@ class LedgerRoles:
         self._node = node
         self._now_ms = now_ms
         self._known: OrderedDict[str, _Known] = OrderedDict()
+        self._lost: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def changed(self) -> None:
         """Forget everything: the ledger says that roles changed."""
         self._known.clear()
+
+    def told(self, kind: str, account: str, role: str) -> None:
+        """Take an event of the ledger over: a role was granted or revoked."""
+        self.changed()
+        self._lost.pop((account, role), None)
+        if kind == REVOKED:
+            self._lost[account, role] = None
+            while len(self._lost) > LOST_MAX:
+                self._lost.popitem(last=False)
+
+    def stands(self, claims: Claims) -> bool:
+        """Whether no role that a token rests on was revoked, as far as was heard here. What was
+        revoked before this service ran was refused by the issuer already.
+        """
+        return not any((claims.account, role) in self._lost for role in claims.roles)
 
     async def of(self, account: str) -> frozenset[str]:
         """Return the roles of an account (claw1…). Raises as `Node.call` does, `PeerError`."""

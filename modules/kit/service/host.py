@@ -218,8 +218,9 @@ class RunningHost:
             teller.wake()
 
     def _taken(self, events: Sequence[ChainEvent]) -> None:
-        if any(event.kind.startswith(ROLE_EVENTS) for event in events):
-            self.roles.changed()
+        for event in events:
+            if event.kind.startswith(ROLE_EVENTS):
+                self.roles.told(event.kind, event.accounts[0], str(event.data.get("role", "")))
 
     async def _follow(self) -> None:
         while True:

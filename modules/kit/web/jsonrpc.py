@@ -74,6 +74,9 @@ NAME_SHOWN_MAX: Final = 64
 PROBLEMS_MAX: Final = 64
 """Wrong values of one call that are still worth describing."""
 
+CALLER: Final = "caller"
+"""The role of methods that anybody with a token may call, where strangers may call others."""
+
 _ABSENT: Final = object()
 _NO_METHOD: Final = b'"code":%d' % METHOD_NOT_FOUND
 
@@ -638,7 +641,7 @@ def _forbidden(entry: _Entry, context: Context) -> RpcError:
         reason = f"the token {context.grant.ident} has expired or was revoked"
         return RpcError(UNAUTHENTICATED, reason, hint="get a new token, and reconnect with it")
     facts = {"method": entry.name, "scopes": context.grant.scopes.text}
-    if entry.role:
+    if entry.role and entry.role != CALLER:
         facts["role"] = entry.role
     return RpcError(
         FORBIDDEN,

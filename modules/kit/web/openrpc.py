@@ -26,7 +26,7 @@ from clawpurse.modules.kit.web.errors import (
     UNAUTHENTICATED,
     RpcError,
 )
-from clawpurse.modules.kit.web.jsonrpc import Method, NoParams
+from clawpurse.modules.kit.web.jsonrpc import CALLER, Method, NoParams
 from clawpurse.modules.kit.web.replies import RawJson, encode_json
 
 OPENRPC_VERSION = "1.3.2"
@@ -240,7 +240,8 @@ def _method_lines(method: Method, shapes: dict[str, Any]) -> list[str]:
     words = method.result_description or _type_words(result)
     lines.append(f"Result {shape}: {words}. Cost {method.cost}{more}.")
     if method.role:
-        lines.append(f"Needs a token with the role `{method.role}`.")
+        named = "" if method.role == CALLER else f" with the role `{method.role}`"
+        lines.append(f"Needs a token{named}.")
     if method.errors:
         named = ", ".join(f"{code} {RpcError(code, '').message}" for code in method.errors)
         lines.append(f"Errors: {named}.")

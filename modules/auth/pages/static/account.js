@@ -6,7 +6,7 @@ import { utcText } from "/assets/kit/format.js";
 import { Badge, Command, CopyButton, Facts, Panel } from "/assets/kit/parts.js";
 import { canPasskey, makePasskey } from "./passkeys.js";
 import { typedIn, useProvenDeed } from "./proofs.js";
-import { ask, prove } from "./session.js";
+import { ask, prove } from "/assets/kit/session.js";
 import { factorText, problemText } from "./words.js";
 
 const RENEWED_MS = 5_000;

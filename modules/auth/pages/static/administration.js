@@ -5,7 +5,7 @@ import { useAnswer } from "/assets/kit/answers.js";
 import { csvText, utcText } from "/assets/kit/format.js";
 import { Badge, CopyButton, Pager, Panel, Table, usePages } from "/assets/kit/parts.js";
 import { typedIn, useProvenDeed } from "./proofs.js";
-import { ask } from "./session.js";
+import { ask } from "/assets/kit/session.js";
 import { factorText, invitationLink, matrixRows, problemText, stateBadge } from "./words.js";
 
 const RENEWED_MS = 5_000;

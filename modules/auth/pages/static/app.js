@@ -4,9 +4,9 @@
 import { html, render, useEffect, useState } from "/assets/kit/vendor/preact.js";
 import { Account } from "./account.js";
 import { Roles, Users } from "./administration.js";
-import { call } from "/assets/kit/rpc.js";
-import { end, isSignedIn, keepFresh, onSession } from "./session.js";
+import { isSignedIn, keepFresh, leave, onSession } from "/assets/kit/session.js";
 import { Register, SignIn } from "./signin.js";
+import { Site } from "./site.js";
 import { askedBy } from "./words.js";
 
 const PAGES = [["me", "My account", "#/"], ["users", "Users", "#users="], ["roles", "Roles", "#roles="]];
@@ -31,18 +31,9 @@ function App() {
 function Page({ place, isIn }) {
   if (place.page === "register") return html`<${Register} invitation=${place.invitation} />`;
   if (!isIn) return html`<${SignIn} />`;
+  if (place.page === "site") return html`<${Site} asked=${place} />`;
   if (place.page === "users") return html`<${Users} />`;
   return place.page === "roles" ? html`<${Roles} />` : html`<${Account} />`;
-}
-
-/** Ends the session at the service, and here in any case. */
-async function leave() {
-  try {
-    await call("auth_logout");
-    end();
-  } catch (failure) {
-    end(`Signed out here; the service did not hear of it: ${failure.reason}.`);
-  }
 }
 
 keepFresh();

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from "/assets/kit/vendor/preact.js";
 import { Dialog } from "/assets/kit/keys.js";
 import { canPasskey, showPasskey } from "./passkeys.js";
-import { prove, raise } from "./session.js";
+import { prove, raise } from "/assets/kit/session.js";
 import { factorText, problemText, proofIn, wantsStepUp } from "./words.js";
 
 /** What was typed into a form, by name. */

@@ -6,7 +6,7 @@ import { Command, Panel } from "/assets/kit/parts.js";
 import { call } from "/assets/kit/rpc.js";
 import { canPasskey, showPasskey } from "./passkeys.js";
 import { ProofForm, typedIn, useDeed } from "./proofs.js";
-import { begin, end, farewellText } from "./session.js";
+import { begin, end, farewellText } from "/assets/kit/session.js";
 
 const LABEL = "browser";
 

@@ -2,11 +2,15 @@
 
 const SECOND_MS = 1_000;
 
-/** What an address after `#` asks for: an invitation to accept, or a page. */
+const SITE = { site: /^https?:\/\/[^/\s]{1,56}$/, challenge: /^[\w-]{43}$/, state: /^[\w-]{43}$/ };
+
+/** What an address after `#` asks for: an invitation to accept, a page elsewhere to sign in for, or a page. */
 export function askedBy(hash) {
   const found = new URLSearchParams(hash.replace(/^#\/?/, ""));
   const invitation = found.get("invitation") ?? "";
   if (/^[\x21-\x7e]{8,512}$/.test(invitation)) return { page: "register", invitation };
+  const asked = Object.keys(SITE).map((name) => [name, found.get(name) ?? ""]);
+  if (asked.every(([name, value]) => SITE[name].test(value))) return { page: "site", ...Object.fromEntries(asked) };
   return { page: found.has("users") ? "users" : found.has("roles") ? "roles" : "me" };
 }
 
@@ -63,6 +67,11 @@ export function stateBadge({ state }) {
 /** The address that an invitation is accepted at. */
 export function invitationLink(origin, code) {
   return `${origin}/#invitation=${encodeURIComponent(code)}`;
+}
+
+/** Where the browser goes back to with a code. */
+export function siteAddress({ site, state }, code) {
+  return `${site}/#code=${code}&state=${state}`;
 }
 
 /** Who may do what, as lines of a table: [role, scopes, actions]. */

@@ -165,7 +165,7 @@ function isOpen() {
 }
 
 /** Call over the socket: for what only it can do, the pulse, and what is asked again and again. */
-function ask(method, params) {
+function askOverSocket(method, params) {
   return new Promise((resolve, reject) => {
     const id = nextRequestId();
     pending.set(id, { resolve, reject, askedAt: Date.now() });
@@ -215,7 +215,7 @@ function notified(method, params) {
 async function openStream(stream) {
   const mine = socket;
   try {
-    const id = await ask("sub_subscribe", stream.request());
+    const id = await askOverSocket("sub_subscribe", stream.request());
     if (streams.has(stream) && socket === mine) stream.serverId = id;
     else if (socket === mine) closeStream(id);
   } catch (failure) {
@@ -225,7 +225,7 @@ async function openStream(stream) {
 }
 
 function closeStream(id) {
-  if (isOpen()) ask("sub_unsubscribe", { id }).catch(ignoreEnd);
+  if (isOpen()) askOverSocket("sub_unsubscribe", { id }).catch(ignoreEnd);
 }
 
 // The subscription ends with its connection anyway.
@@ -234,7 +234,7 @@ function ignoreEnd() {}
 async function pulse() {
   if (!isOpen() || document.hidden) return;
   try {
-    const found = await ask("consensus_explain", {});
+    const found = await askOverSocket("consensus_explain", {});
     explanation.set(found);
     if (explanationFailure.value) explanationFailure.set(null);
   } catch (failure) {
@@ -334,7 +334,7 @@ export function useCall(method, params = {}, { refresh = null, empty = nothingIn
     const isKnown = fresh.current === key;
     try {
       // The first answer comes with those of the other panels; what is renewed needs no request.
-      const data = await (isKnown && isOpen() ? ask : call)(method, params);
+      const data = await (isKnown && isOpen() ? askOverSocket : call)(method, params);
       fresh.current = key;
       next = { key, data, at: Date.now(), error: null };
     } catch (error) {

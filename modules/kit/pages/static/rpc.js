@@ -93,13 +93,20 @@ export function call(method, params = {}) {
   });
 }
 
+/** As `call`, without a token and by itself: for what strangers may ask, such as signing in. */
+export function callOpenly(method, params = {}) {
+  return new Promise((resolve, reject) => {
+    send([{ id: nextRequestId(), method, params, resolve, reject }], "");
+  });
+}
+
 function flushCalls() {
   const calls = waiting;
   waiting = [];
   for (let at = 0; at < calls.length; at += BATCH_MAX) send(calls.slice(at, at + BATCH_MAX));
 }
 
-async function send(calls) {
+async function send(calls, token = sessionToken()) {
   const failAll = (failure) => {
     noteFailure(failure);
     for (const one of calls) one.reject(failure);
@@ -107,7 +114,7 @@ async function send(calls) {
   const messages = calls.map(({ id, method, params }) => ({ jsonrpc: "2.0", id, method, params }));
   let answers;
   try {
-    answers = await post(messages.length === 1 ? messages[0] : messages);
+    answers = await post(messages.length === 1 ? messages[0] : messages, token);
   } catch (error) {
     const timedOut = error.name === "TimeoutError";
     failAll(new RpcFailure({
@@ -124,9 +131,9 @@ async function send(calls) {
   for (const one of calls) settle(one, byId.get(one.id) ?? whole);
 }
 
-async function post(body) {
+async function post(body, token) {
   const headers = { "Content-Type": "application/json" };
-  if (sessionToken()) headers.Authorization = `Bearer ${sessionToken()}`;
+  if (token) headers.Authorization = `Bearer ${token}`;
   const response = await fetch("/", {
     method: "POST", headers, body: JSON.stringify(body), credentials: "omit",
     signal: AbortSignal.timeout(CALL_TIMEOUT_MS),

@@ -8,6 +8,8 @@ import { connection, followBlocks, paused, setPaused, startLive, useCall, useSig
 import { Command, Trouble } from "./parts.js";
 import { Outlet, allRoutes, go, linkTo, usePlace } from "./router.js";
 import { call } from "./rpc.js";
+import { arrive } from "./arriving.js";
+import { keepFresh } from "./session.js";
 import { SignIn, SignInNotice } from "./signin.js";
 
 const THEME_KEY = "clawpurse.theme";
@@ -19,6 +21,8 @@ const STATES = {
 /** Draw the shell into an element. Routes must have been added before. */
 export function openShell(element) {
   applyTheme(localStorage.getItem(THEME_KEY) ?? "");
+  arrive();
+  keepFresh();
   startLive();
   followBlocks();
   startKeys();

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import {
-  askedBy, factorText, invitationLink, matrixRows, problemText, proofIn, stateBadge, waitText, wantsStepUp,
+  askedBy, factorText, invitationLink, matrixRows, problemText, proofIn, siteAddress, stateBadge, waitText, wantsStepUp,
 } from "../../../../modules/auth/pages/static/words.js";
 
 test("an address leads to an invitation or a page, and to nothing that it does not say exactly", () => {
@@ -13,6 +13,15 @@ test("an address leads to an invitation or a page, and to nothing that it does n
   assert.equal(askedBy("#roles=").page, "roles");
   const { invitation } = askedBy(new URL(invitationLink("http://localhost:1", "a+b/c==&d=1")).hash);
   assert.equal(invitation, "a+b/c==&d=1");
+});
+
+test("only a whole request of a page elsewhere is one", () => {
+  const asked = { site: "https://node.example", challenge: "c".repeat(43), state: "s".repeat(43) };
+  const hashed = (changes) => `#${new URLSearchParams({ ...asked, ...changes })}`;
+  assert.deepEqual(askedBy(hashed({})), { page: "site", ...asked });
+  for (const changes of [{ site: "javascript:alert(1)//aaaaaaa" }, { site: "https://a/b" }, { site: "//evil" }, { challenge: "" },
+    { challenge: "c".repeat(44) }, { state: "x" }, { state: `${"s".repeat(42)}#` }]) assert.equal(askedBy(hashed(changes)).page, "me", JSON.stringify(changes));
+  assert.equal(siteAddress(asked, "cpa_1"), `https://node.example/#code=cpa_1&state=${"s".repeat(43)}`);
 });
 
 test("whoever has to wait is told how long", () => {

@@ -2,9 +2,12 @@
 // nothing else; who may see and do what is decided by the service, from the ledger's roles.
 
 import { useAnswer } from "/assets/kit/answers.js";
-import { Badge, CopyButton, Panel } from "/assets/kit/parts.js";
+import { Badge, Panel } from "/assets/kit/parts.js";
 import { linkTo, usePlace } from "/assets/kit/router.js";
-import { onToken, sessionToken, setSessionToken, wantsToken } from "/assets/kit/rpc.js";
+import { onToken, sessionToken, wantsToken } from "/assets/kit/rpc.js";
+import { arrive } from "/assets/kit/arriving.js";
+import { farewellText, keepFresh, leave, onSession } from "/assets/kit/session.js";
+import { WaysIn } from "/assets/kit/signin.js";
 import { html, render, useEffect, useState } from "/assets/kit/vendor/preact.js";
 import { Failure } from "./asking.js";
 import { CreateForm } from "./forms.js";
@@ -17,32 +20,22 @@ const BEHIND_MS = 5_000;
 
 function App({ service }) {
   const [, redraw] = useState(0);
-  useEffect(() => onToken(() => redraw((count) => count + 1)), []);
+  useEffect(() => {
+    const again = () => redraw((count) => count + 1);
+    const stops = [onToken(again), onSession(again)];
+    return () => stops.forEach((stop) => stop());
+  }, []);
   const isIn = sessionToken() && !wantsToken();
   return html`<div class="shell"><header class="head"><a class="brand" href="#/">${service.title || "ClawPurse"}</a>
-      ${sessionToken() ? html`<button type="button" onClick=${() => setSessionToken("")}>Sign out</button>` : ""}</header>
+      ${sessionToken() ? html`<button type="button" onClick=${leave}>Sign out</button>` : ""}</header>
     ${isIn ? html`<${Inside} service=${service} />` : html`<main id="main" tabindex="-1"><${SignIn} service=${service} /></main>`}</div>`;
 }
 
 function SignIn({ service }) {
-  const [problem, setProblem] = useState(sessionToken() ? "This token is not accepted: it may have expired or been revoked." : "");
-  const submit = (event) => {
-    event.preventDefault();
-    const token = new FormData(event.currentTarget).get("token").trim();
-    if (!/^[\x21-\x7e]{16,4096}$/.test(token)) {
-      setProblem("That is no token: it has 16 or more characters and no spaces.");
-      return;
-    }
-    setSessionToken(token);
-  };
   const command = `clawpurse module token create ${service.name || "NAME"} --account ACCOUNT --out me.token`;
-  return html`<${Panel} wide level="1" title="Sign in"><p>A token says whose account you act for; the ledger says which roles it has.
-      Who runs this service makes one:</p>
-    <p><code>${command}</code> <${CopyButton} text=${command} /></p>
-    <form onSubmit=${submit}><label>Token <input name="token" type="password" autocomplete="off" spellcheck="false" required /></label>
-      <button class="primary">Sign in</button>
-      <p class="muted">Kept in this tab until it is closed, and sent to this service only.</p>
-      <p role="alert">${problem}</p></form><//>`;
+  const said = farewellText() || (sessionToken() ? "This token is not accepted: it may have expired or been revoked." : "");
+  return html`<${Panel} wide level="1" title="Sign in">${said ? html`<p role="alert">${said}</p>` : ""}
+    <${WaysIn} done=${() => {}} command=${command} probe=${`${service.name}_describe`} /><//>`;
 }
 
 function Inside({ service }) {
@@ -88,6 +81,8 @@ function Behind() {
 }
 
 async function start() {
+  arrive();
+  keepFresh();
   let service = { name: "", title: "" };
   try {
     service = serviceOf(await (await fetch("/openrpc.json", { credentials: "omit" })).json());

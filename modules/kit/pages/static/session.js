@@ -2,7 +2,7 @@
 // sessionStorage, which ends with the tab. A refresh token works once: whoever shows an old one ends
 // the session, so only one renewal is ever under way.
 
-import { UNAUTHENTICATED, call, sessionToken, setSessionToken } from "/assets/kit/rpc.js";
+import { UNAUTHENTICATED, call, callOpenly, sessionToken, setSessionToken } from "./rpc.js";
 
 const REFRESH_KEY = "clawpurse.refresh";
 const EXPIRES_KEY = "clawpurse.expires";
@@ -37,8 +37,8 @@ export function farewellText() {
 export function begin({ accessToken, refreshToken, expires }) {
   sessionStorage.setItem(REFRESH_KEY, refreshToken);
   sessionStorage.setItem(EXPIRES_KEY, expires);
-  setSessionToken(accessToken);
   farewell = "";
+  setSessionToken(accessToken);
   tell();
 }
 
@@ -57,10 +57,23 @@ export function end(reason = "") {
   tell();
 }
 
+/** End the session at the service, and here in any case; a pasted token is only forgotten. */
+export async function leave() {
+  const refreshToken = sessionStorage.getItem(REFRESH_KEY);
+  end();
+  if (!refreshToken) return;
+  try {
+    await callOpenly("auth_revokeToken", { refreshToken });
+  } catch (failure) {
+    end(`Signed out here; the sign-in service did not hear of it: ${failure.reason}.`);
+  }
+}
+
 function renew() {
   renewal ??= (async () => {
     try {
-      const made = await call("auth_refresh", { refreshToken: sessionStorage.getItem(REFRESH_KEY) ?? "" });
+      // Without the old token: one that is over would have the call refused.
+      const made = await callOpenly("auth_refresh", { refreshToken: sessionStorage.getItem(REFRESH_KEY) ?? "" });
       sessionStorage.setItem(REFRESH_KEY, made.refreshToken);
       raise(made);
       return true;
@@ -86,12 +99,14 @@ export async function ask(method, params = {}) {
   }
 }
 
-/** Renew before the token ends, as long as the page is open. */
+/** Renew before the token ends, as long as the page is open; a pasted token has nothing to renew. */
 export function keepFresh() {
-  setInterval(() => {
+  const look = () => {
     const ends = Date.parse(sessionStorage.getItem(EXPIRES_KEY) ?? "");
     if (isSignedIn() && !renewal && ends - Date.now() < BEFORE_MS) renew().catch(() => {}); // Tried again soon.
-  }, LOOK_MS);
+  };
+  look();
+  setInterval(look, LOOK_MS);
 }
 
 /** Call with a proof in it. A wrong one is refused with the same code as a token that is over, so it is
