@@ -73,6 +73,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "WebhookDisabled": _warning("a webhook was switched off after its receiver failed"),
         "WebhooksStopped": _critical("no webhook is delivered any more"),
         "ModuleStopped": _critical("a module in this node's process does not run"),
+        "ModulePromiseMissed": _warning("a clock of a module's records ran out lately"),
         "ModuleWaits": _warning("a module cannot ask or send for the moment"),
     }
 )

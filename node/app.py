@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
 
@@ -109,6 +109,8 @@ class Outside:
     callers: Callers | None = None
     #: Where privileged calls are written down; without it they stand in the log alone.
     trail: NodeTrail | None = None
+    #: The services beside the node, as its dashboard shows them.
+    modules: Callable[[], list[dict[str, Any]]] = list
 
 
 @dataclass(frozen=True)
@@ -325,6 +327,7 @@ class Node:
             webhooks=self.webhooks,
             operator=self.operator,
             trail=outside.trail,
+            modules=outside.modules,
         )
         if self.webhooks is not None:
             self.webhooks.attach(log_topics(self.services))

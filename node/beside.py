@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from clawpurse.wallet.durable import read_private
 
 LOG: Final = logging.getLogger("clawpurse.modules")
 AGAIN_S_MIN, AGAIN_S_MAX = 2.0, 60.0
+MISSED_MS: Final = 15 * 60_000
+"""How long a broken promise is an alert: until somebody had time to see it."""
+
 PASSPHRASE_BYTES_MAX: Final = 4_096
 AUDIT: Final = "audit"
 AUTH: Final = "auth"
@@ -83,14 +87,16 @@ class LocalNode:
 
 
 class Beside:
-    """The services of one node. `run` keeps them running until cancelled."""
+    """The services of one node. `run` keeps them running until cancelled; `dispatcher` is asked for
+    when the first one starts.
+    """
 
     def __init__(
         self,
         services: Sequence[Service],
         folder: Path,
         config: NodeConfig,
-        dispatcher: Dispatcher,
+        dispatcher: Callable[[], Dispatcher],
         now_ms: Callable[[], int],
         version: str,
     ) -> None:
@@ -102,6 +108,8 @@ class Beside:
         self._version = version
         self._running: dict[str, Listening] = {}
         self._faults: dict[str, str] = {}
+        # (service, kind, clock) → (breaches ever, when there was a new one; None: not since start)
+        self._missed: dict[tuple[str, str, str], tuple[int, int | None]] = {}
 
     async def run(self) -> None:
         """Keep every service running."""
@@ -112,9 +120,7 @@ class Beside:
     def conditions(self) -> Iterator[Condition]:
         """Yield what keeps services from their work."""
         for service in self._services:
-            fault = self._faults.get(service.name, "")
-            listening = self._running.get(service.name)
-            problem = fault or (listening.host.problem if listening is not None else "")
+            problem, fault = self._problem(service.name), service.name in self._faults
             if problem:
                 yield Condition(
                     "ModuleStopped" if fault else "ModuleWaits",
@@ -122,6 +128,60 @@ class Beside:
                     f"The module {service.name} does not work: {problem}.",
                     {"module": service.name, "problem": problem},
                 )
+        yield from self._missed_lately()
+
+    def seen(self) -> list[dict[str, Any]]:
+        """Return the services as a dashboard shows them: where, how well, what they keep."""
+        return [self._seen(service) for service in self._services]
+
+    def _seen(self, service: Service) -> dict[str, Any]:
+        listening = self._running.get(service.name)
+        found: dict[str, Any] = {
+            "name": service.name,
+            "title": service.title or service.name,
+            "url": None if listening is None else listening.url,
+            "problem": self._problem(service.name) or None,
+            "kinds": [],
+        }
+        if listening is not None:
+            host = listening.host
+            missed: Counter[str] = Counter()
+            for (kind_name, _), number in host.counts.breaches.items():
+                missed[kind_name] += number
+            found["kinds"] = [
+                {
+                    "name": kind.name,
+                    "states": {
+                        state: host.counts.states.get((kind.name, state), 0)
+                        for state in kind.flow.states
+                    },
+                    "missed": missed.get(kind.name, 0),
+                }
+                for kind in host.manifest.kinds.values()
+            ]
+        return found
+
+    def _problem(self, name: str) -> str:
+        listening = self._running.get(name)
+        return self._faults.get(name, "") or (listening.host.problem if listening else "")
+
+    def _missed_lately(self) -> Iterator[Condition]:
+        """Yield the promises that ran out a short time ago; counts from before are old news."""
+        now_ms = self._now_ms()
+        for name, listening in self._running.items():
+            for (kind, clock), number in listening.host.counts.breaches.items():
+                key = (name, kind, clock)
+                before, at_ms = self._missed.get(key, (number, None))
+                if number > before:
+                    at_ms = now_ms
+                self._missed[key] = (number, at_ms)
+                if at_ms is not None and now_ms - at_ms < MISSED_MS:
+                    yield Condition(
+                        "ModulePromiseMissed",
+                        f"{name}.{kind}.{clock}",
+                        f"{name}: the promise {clock} of a {kind} ran out.",
+                        {"module": name, "kind": kind, "clock": clock, "ever": number},
+                    )
 
     async def _keep(self, service: Service) -> None:
         wait_s = AGAIN_S_MIN
@@ -168,7 +228,7 @@ class Beside:
         return Settings(
             service,
             Place(folder, config.modules_database, None, config.modules_master_key_command),
-            lambda: LocalNode(self._dispatcher, service.name),
+            lambda: LocalNode(self._dispatcher(), service.name),
             self._now_ms,
             self._version,
             host="127.0.0.1",

@@ -20,6 +20,7 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import ClawPurseError, Malformed, OperatorError, StorageFault
 from clawpurse.ledger.genesis import Genesis
 from clawpurse.ledger.store.leveldb import LevelDbStore
+from clawpurse.modules.kit.web.jsonrpc import Dispatcher
 from clawpurse.node.app import Keys, Node, Outside, software_version
 from clawpurse.node.beside import Beside, load_services, way_to_audit
 from clawpurse.node.callers import Callers, open_callers
@@ -229,6 +230,16 @@ async def _main(
         make_private_directory(home.modules)
         node_id = crypto.public_key_of(keys.node_seed)
         trail = open_trail(home.modules, node_id, ThreadLane(), SystemClock().now_ms)
+    services = load_services(config)
+    ports: list[Dispatcher] = []
+    beside = Beside(
+        services,
+        home.modules,
+        config,
+        lambda: ports[0],
+        SystemClock().now_ms,
+        software_version(),
+    )
     outside = Outside(
         store=LevelDbStore.open(str(home.chain)),
         wal_files=DiskFiles(home.wal),
@@ -246,17 +257,10 @@ async def _main(
         webhook_folder=home.webhooks,
         config_file=file,
         trail=trail,
+        modules=beside.seen,
     )
-    services = load_services(config)
     node = Node(genesis, config, keys, _pool_config(config), outside)
-    beside = Beside(
-        services,
-        home.modules,
-        config,
-        node.ports.dispatcher,
-        outside.clock.now_ms,
-        software_version(),
-    )
+    ports.append(node.ports.dispatcher)
     node.watch.sources.append(beside.conditions)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, node)

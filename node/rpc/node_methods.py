@@ -72,6 +72,13 @@ class NodeMethods:
                 ),
             ),
             Method(
+                "node_getModules",
+                "The services in this node's process, with what they keep",
+                self.modules,
+                result=shapes.NodeModules,
+                result_description="modules[{name title url problem kinds[{name states missed}]}]",
+            ),
+            Method(
                 "node_getVersion",
                 "The version of the software",
                 self.version,
@@ -148,6 +155,10 @@ class NodeMethods:
             ],
             "time": time_text(self._services.clock.now_ms()),
         }
+
+    def modules(self, _params: NoParams, _context: Context) -> Json:
+        """node_getModules."""
+        return {"modules": self._services.modules()}
 
     def version(self, _params: NoParams, _context: Context) -> Json:
         """node_getVersion."""

@@ -63,7 +63,8 @@ class Services:
     `stop` asks for a clean stop; `health` returns problems that make this node not ready.
     `feeds` are the local topics, `watch` knows the alerts; `events` keeps what readers of the
     final log share; `operator` changes what runs. `webhooks` are None where a node has no place
-    for them, `trail` where it tells no audit log.
+    for them, `trail` where it tells no audit log. `modules` are the
+    services beside the node.
     """
 
     chain: Chain
@@ -91,6 +92,7 @@ class Services:
     events: EventCache = field(default_factory=EventCache)
     webhooks: Webhooks | None = None
     trail: NodeTrail | None = None
+    modules: Callable[[], list[dict[str, Any]]] = list
 
     def header(self, height: int) -> Header:
         """Return the header of a final block. Raises `NotFound` above the tip and at 0."""

@@ -631,6 +631,30 @@ class NodeInfo(Shape):
     version: str
 
 
+class ModuleKind(Shape):
+    """Records of one kind: how many in each state, and how many promises ran out, ever."""
+
+    name: str
+    states: dict[str, int]
+    missed: int
+
+
+class RunningModule(Shape):
+    """A service in a node's process. `url` is where it answers; none while it does not."""
+
+    name: str
+    title: str
+    url: str | None
+    problem: str | None
+    kinds: list[ModuleKind]
+
+
+class NodeModules(Shape):
+    """The services in a node's process."""
+
+    modules: list[RunningModule]
+
+
 class NodeVersion(Shape):
     """The version of software and protocol."""
 

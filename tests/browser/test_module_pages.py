@@ -160,6 +160,12 @@ def test_lists_are_filtered_by_address_exported_and_moved_together(
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name="All", exact=True).click()
     expect(page.locator("tr[data-row]")).to_have_count(1)
+    page.get_by_role("button", name="Save this view…").click()
+    page.get_by_label("Name of this view").fill("Odd ones")
+    page.get_by_role("button", name="Keep it").click()
+    page.goto(page.url.partition("#")[0] + "#/ticket")
+    page.get_by_role("link", name="Odd ones").click()
+    expect(page.locator("tr[data-row]")).to_have_count(1)
     with page.expect_download() as saved:
         page.get_by_role("button", name="CSV").click()
     saved.value.save_as(tmp_path / "tickets.csv")

@@ -24,7 +24,7 @@ from tests.e2e.conftest import Net
 pytestmark = [pytest.mark.full, pytest.mark.real]
 
 ROUTES = (
-    *("/", "/blocks", "/payments", "/assets", "/authorities", "/network", "/mempool"),
+    *("/", "/blocks", "/payments", "/assets", "/authorities", "/network", "/mempool", "/modules"),
     *("/compliance", "/alerts", "/node", "/asset/CLAW", "/block/1"),
 )
 FIRST_LOAD_BYTES_MAX = 100 * 1024

@@ -92,6 +92,9 @@ CASES = {
     "WebhooksStopped": checked(WELL, others=(Condition("WebhooksStopped", "", "Stopped.", {}),)),
     "ModuleStopped": checked(WELL, others=(Condition("ModuleStopped", "shop", "It stopped.", {}),)),
     "ModuleWaits": checked(WELL, others=(Condition("ModuleWaits", "shop", "It waits.", {}),)),
+    "ModulePromiseMissed": checked(
+        WELL, others=(Condition("ModulePromiseMissed", "shop.ticket.reply", "It ran out.", {}),)
+    ),
 }  # fmt: skip
 
 

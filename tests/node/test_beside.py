@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import trio
 
+from clawpurse.modules.kit.entities.flows import Flow, Move
+from clawpurse.modules.kit.entities.kinds import Entity, Line, entity
 from clawpurse.modules.kit.service.declaration import Host, Service
 from clawpurse.modules.kit.web.client import RpcClient
 from clawpurse.modules.kit.web.errors import RpcError
@@ -59,10 +61,12 @@ def dispatcher_of(ledger: FakeLedger) -> Dispatcher:
 
 
 @asynccontextmanager
-async def running(service: Frail, folder: Path) -> AsyncIterator[Beside]:
-    config = validate({"rpc_listen": "127.0.0.1:0", "modules": ["frail"]}, folder)
+async def running(
+    service: Service, folder: Path, now_ms: Callable[[], int] = lambda: NOW_MS
+) -> AsyncIterator[Beside]:
+    config = validate({"rpc_listen": "127.0.0.1:0", "modules": [service.name]}, folder)
     dispatcher = dispatcher_of(FakeLedger())
-    made = Beside([service], folder, config, dispatcher, lambda: NOW_MS, "1")
+    made = Beside([service], folder, config, lambda: dispatcher, now_ms, "1")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(made.run)
         yield made
@@ -89,6 +93,45 @@ async def test_a_service_that_fails_is_an_alarm_and_is_started_again(
         await until(lambda: service.starts == 3 and not list(made.conditions()))
         assert (tmp_path / "frail" / ANNOUNCED).exists()
     assert not (tmp_path / "frail" / ANNOUNCED).exists()
+
+
+@entity("ticket", prefix="T")
+class Ticket(Entity):
+    """Ticket"""
+
+    subject: Line
+    flow: ClassVar[Flow] = Flow("new", Move("finish", "new -> done"))
+
+
+class Promising(Service):
+    """Its records are promised an answer within an hour."""
+
+    name = "promising"
+    entities = (Ticket,)
+
+
+async def test_a_promise_that_ran_out_is_an_alert_and_a_row_of_the_dashboard(
+    tmp_path: Path,
+) -> None:
+    """Otherwise whoever runs the service learns from an angry customer."""
+    now = [NOW_MS]
+    async with running(Promising(), tmp_path, lambda: now[0]) as made:
+        await until(lambda: made._running)
+        host = made._running["promising"].host
+        host.counts.breaches = {("ticket", "reply"): 4}
+        # What ran out before the node was started is not told again.
+        assert list(made.conditions()) == []
+        host.counts.breaches = {("ticket", "reply"): 5}
+        [found] = made.conditions()
+        assert (found.name, found.subject) == ("ModulePromiseMissed", "promising.ticket.reply")
+        now[0] += 14 * 60_000
+        assert len(list(made.conditions())) == 1
+        now[0] += 2 * 60_000
+        assert list(made.conditions()) == []
+        [seen] = made.seen()
+        assert (seen["name"], seen["problem"]) == ("promising", None)
+        [kind] = seen["kinds"]
+        assert (kind["name"], kind["missed"], set(kind["states"])) == ("ticket", 5, {"new", "done"})
 
 
 async def test_nobody_calls_it_without_a_token(tmp_path: Path) -> None:

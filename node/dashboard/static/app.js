@@ -21,6 +21,7 @@ route("/compliance", page("compliance"), { title: "Compliance", key: "c", menu: 
 route("/approvals", page("approvals"), { title: "Approvals", key: "v", menu: "Approvals" });
 route("/approvals/:kind", page("approvals"), { title: ({ kind }) => kind });
 route("/approvals/:kind/:id", page("approvals"), { title: ({ kind, id }) => `${kind} ${id.slice(0, 12)}` });
+route("/modules", page("modules"), { title: "Modules", key: "d", menu: "Modules" });
 route("/alerts", page("alerts"), { title: "Alerts", key: "l", menu: "Alerts" });
 route("/runbook/:name", page("runbook"), { title: ({ name }) => name });
 route("/node", page("node"), { title: "Node", key: "o", menu: "Node" });

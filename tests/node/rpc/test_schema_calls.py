@@ -101,7 +101,8 @@ async def follow_the_document(world: NodeWorld, calls: int, seed: int) -> dict[s
         answer = await ask(node, message, OPERATOR_GRANT)
         if "result" in answer:
             if name == "webhook_create":
-                known["id"].append(answer["result"]["id"])
+                # The newest few: others are deleted by now, or are none that a delivery is of.
+                known["id"][:] = [*known["id"][-2:], answer["result"]["id"]]
             problems = [
                 error.message[:200] for error in results[name].iter_errors(answer["result"])
             ]

@@ -9,7 +9,9 @@ import { call } from "/assets/kit/rpc.js";
 import { html, useState } from "/assets/kit/vendor/preact.js";
 import { Failure, requestKey } from "./asking.js";
 import { typedIn } from "./forms.js";
-import { PAGE_ROWS, clockWords, columnsOf, csvOf, deedOf, filtersOf, labelOf, mayAsk, sharedMoves, stateBadge, valueText } from "./words.js";
+import {
+  PAGE_ROWS, clockWords, columnsOf, csvOf, deedOf, filtersOf, isSameQuery, labelOf, mayAsk, readViews, sharedMoves, stateBadge, valueText, withView,
+} from "./words.js";
 
 const EXPORT_ROWS = 500;
 // 100,000 records: what a spreadsheet still opens. Whole exports are for `clawpurse`.
@@ -35,9 +37,30 @@ export function RecordList({ about, kind, query }) {
 
 function Views({ kind, query }) {
   const views = [["All", ""], ...kind.states.map((state) => [labelOf(state), state])];
+  const saved = useSavedViews(kind);
   return html`<nav class="views" aria-label="Views">${views.map(([title, state]) => html`<a key=${title}
       href=${linkTo(`/${kind.name}`, { ...query, state })} aria-current=${(query.state ?? "") === state ? "true" : undefined}>${title}</a>`)}
-    ${kind.methods.proposals ? html`<a href=${linkTo(`/${kind.name}/waiting`)}>Waiting for approval</a>` : ""}</nav>`;
+    ${saved.views.map(({ name, query: kept }) => html`<span key=${name} class="saved"><a href=${linkTo(`/${kind.name}`, kept)}
+      aria-current=${isSameQuery(kept, query) ? "true" : undefined}>${name}</a>
+      <button type="button" aria-label=${`Forget the view ${name}`} onClick=${() => saved.forget(name)}>×</button></span>`)}
+    ${kind.methods.proposals ? html`<a href=${linkTo(`/${kind.name}/waiting`)}>Waiting for approval</a>` : ""}
+    ${saved.isAsking ? html`<form class="views" onSubmit=${(event) => { event.preventDefault(); saved.keep(typedIn(event.currentTarget).view, query); }}>
+        <label>Name of this view <input name="view" required maxlength="40" autocomplete="off" /></label><button>Keep it</button></form>`
+    : html`<button type="button" onClick=${saved.ask}>Save this view…</button>`}</nav>`;
+}
+
+/** Views that somebody named, kept in this browser: which records they look at is nobody else's business. */
+function useSavedViews(kind) {
+  const key = `clawpurse.views.${location.host}.${kind.name}`;
+  const [views, setViews] = useState(() => readViews(localStorage.getItem(key)));
+  const [isAsking, setAsking] = useState(false);
+  const store = (next) => {
+    localStorage.setItem(key, JSON.stringify(next));
+    setViews(next);
+    setAsking(false);
+  };
+  return { views, isAsking, ask: () => setAsking(true), forget: (name) => store(views.filter((one) => one.name !== name)),
+    keep: (name, query) => store(withView(views, name, query)) };
 }
 
 function Filters({ kind, query }) {

@@ -171,3 +171,27 @@ export function csvOf(kind, records) {
     ...kind.fields.map((field) => { const text = valueText(field, one); return text === "–" ? "" : text; })]);
   return { heads, cells };
 }
+
+const VIEWS_MAX = 20;
+
+/** Saved views as they lie in the browser: what is no such list is none. */
+export function readViews(text) {
+  try {
+    const found = JSON.parse(text ?? "[]");
+    return Array.isArray(found) ? found.filter((one) => typeof one?.name === "string" && typeof one.query === "object" && one.query).slice(0, VIEWS_MAX) : [];
+  } catch {
+    return [];
+  }
+}
+
+/** The views with one more, or with another meaning of a name; the oldest goes when there are too many. */
+export function withView(views, name, query) {
+  const plain = Object.fromEntries(Object.entries(query).filter(([, value]) => value));
+  return [...views.filter((one) => one.name !== name.trim()), { name: name.trim(), query: plain }].slice(-VIEWS_MAX);
+}
+
+/** Whether two addresses filter alike. */
+export function isSameQuery(one, other) {
+  const words = (query) => JSON.stringify(Object.entries(query).filter(([, value]) => value).sort());
+  return words(one) === words(other);
+}
