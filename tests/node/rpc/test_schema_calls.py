@@ -103,6 +103,11 @@ async def follow_the_document(world: NodeWorld, calls: int, seed: int) -> dict[s
             if name == "webhook_create":
                 # The newest few: others are deleted by now, or are none that a delivery is of.
                 known["id"][:] = [*known["id"][-2:], answer["result"]["id"]]
+            if name == "webhook_listDeliveries" and answer["result"]["deliveries"]:
+                found = answer["result"]["deliveries"]
+                known["deliveryId"][:] = [one["id"] for one in found[:2]]
+                of = params["id"] if isinstance(params, dict) else params[0]
+                known["id"][:] = [*known["id"][-1:], of, of]
             problems = [
                 error.message[:200] for error in results[name].iter_errors(answer["result"])
             ]
