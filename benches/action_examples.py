@@ -31,9 +31,9 @@ from clawpurse.benches.action_world import (
 )
 from clawpurse.ledger import crypto
 from clawpurse.ledger.rfc6962 import consistency_proof, leaf_hash, root_of
+from clawpurse.ledger.vouchers import Terms, voucher_bytes
 from clawpurse.modules.anchor.records import log_id
 from clawpurse.modules.governance.changes import KIND_NAMES, Change, Kind
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
 
 Example = Callable[[World], Job]
 ONE, TWO, THREE = OFFICERS

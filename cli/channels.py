@@ -40,8 +40,8 @@ from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import BadSignature, Malformed
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction
+from clawpurse.ledger.vouchers import Terms
 from clawpurse.modules.payments.channels import CLAIM, CLOSE, FINALISE, OPEN, TOP_UP
-from clawpurse.modules.payments.vouchers import Terms
 from clawpurse.wallet import vouchers
 from clawpurse.wallet.amounts import amount_text
 from clawpurse.wallet.client import NodeClient

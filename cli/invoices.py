@@ -30,11 +30,11 @@ from clawpurse.cli.who import own_key, own_or_named
 from clawpurse.ledger.address import account_from_text, account_text
 from clawpurse.ledger.codec import Wire
 from clawpurse.ledger.errors import Code, Malformed
+from clawpurse.ledger.redeeming import redemption_bytes
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction
 from clawpurse.modules.payments.invoices import CANCEL, CREATE, PAY, PURPOSE_BYTES_MAX
 from clawpurse.modules.payments.invoices import Terms as InvoiceTerms
-from clawpurse.modules.payments.redeeming import redemption_bytes
 from clawpurse.wallet.client import NodeClient
 
 Json = dict[str, Any]

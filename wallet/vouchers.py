@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from clawpurse.ledger import codec, crypto
 from clawpurse.ledger.address import account_from_text, account_text
 from clawpurse.ledger.errors import BadSignature, Malformed
-from clawpurse.modules.payments.vouchers import Terms, verify, voucher_bytes
+from clawpurse.ledger.vouchers import Terms, verify, voucher_bytes
 from clawpurse.wallet.keys import SigningKey
 
 VERSION: Final = 1

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from clawpurse.ledger import vouchers
 from clawpurse.ledger.crypto import SIGNATURE_BYTES
 from clawpurse.ledger.errors import Bug, Code, Refused
 from clawpurse.ledger.kernel.records import Hold, hold_key
@@ -41,7 +42,6 @@ from clawpurse.ledger.module_api import (
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.ledger.params import DAY_MS
 from clawpurse.ledger.rules import Rule
-from clawpurse.modules.payments import vouchers
 from clawpurse.modules.payments.common import (
     AMOUNT_FIELD,
     ASSET_FIELD,

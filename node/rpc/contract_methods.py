@@ -6,13 +6,13 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
+from clawpurse.ledger import vouchers
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.crypto import SIGNATURE_BYTES
 from clawpurse.ledger.overlay import StateReader
 from clawpurse.modules.kit.web.errors import NOT_FOUND
 from clawpurse.modules.kit.web.jsonrpc import Context, Method, Params
-from clawpurse.modules.payments import vouchers
 from clawpurse.modules.payments.channels import left_in
 from clawpurse.modules.payments.records import Listed, list_objects
 from clawpurse.node.rpc import payment_shapes

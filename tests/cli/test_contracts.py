@@ -21,9 +21,9 @@ from clawpurse.cli.channels import read_vouchers
 from clawpurse.cli.failures import UsageFault
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.errors import NotFound
+from clawpurse.ledger.redeeming import Claim, redeems
+from clawpurse.ledger.vouchers import Terms
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError
-from clawpurse.modules.payments.redeeming import Claim, redeems
-from clawpurse.modules.payments.vouchers import Terms
 from clawpurse.node.rpc import contract_methods, payment_methods
 from clawpurse.node.rpc.services import Services
 from clawpurse.wallet.keystore import Keystore

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any
 
 from clawpurse.ledger import crypto
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
+from clawpurse.ledger.vouchers import Terms, voucher_bytes
 from tests.ledger.malice_costs import (
     CASES,
     CROWD,

@@ -14,7 +14,7 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import Refused
 from clawpurse.ledger.transactions import Role, encode_transaction
 from clawpurse.ledger.transition import prepare
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
+from clawpurse.ledger.vouchers import Terms, voucher_bytes
 from tests.ledger.malice_world import DAY_MS, HOUR_MS, MOST, Realm, first, raw
 from tests.ledger.sandbox import ALICE, BOB, CAROL, START_MS, Key, sign, transfer
 

@@ -16,9 +16,9 @@ from clawpurse.ledger.errors import Code, Malformed
 from clawpurse.ledger.kernel.value import SUSPENDED_MS
 from clawpurse.ledger.module_api import Words
 from clawpurse.ledger.params import DAY_MS
+from clawpurse.ledger.vouchers import Terms, voucher_bytes
 from clawpurse.modules.payments import channels
 from clawpurse.modules.payments.channels import CHALLENGE_BLOCKS_MAX, CHALLENGE_MS_MAX
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, FRANK, START_MS, Key, change_key
 from tests.modules.payments_world import (
     HELD_THEN_PAID,

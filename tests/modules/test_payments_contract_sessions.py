@@ -15,9 +15,9 @@ from clawpurse.ledger.module_api import ALLOW, Context, Module, Movement, Verdic
 from clawpurse.ledger.params import DAY_MS
 from clawpurse.ledger.rules import Rule
 from clawpurse.ledger.transactions import RawAction
+from clawpurse.ledger.vouchers import Terms, voucher_bytes
 from clawpurse.modules.payments import batches
 from clawpurse.modules.payments import chain as payments
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, FRANK, START_MS, Key
 from tests.modules.agents import FEE, Agents
 from tests.modules.payments_world import HOUR_MS, World, act, named, told

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.params import DAY_MS
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes
+from clawpurse.ledger.vouchers import Terms, voucher_bytes
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, FRANK, Key
 from tests.modules.payments_world import HOUR_MS, OPENING, World, act, named, told
 

@@ -15,16 +15,16 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import Code, Malformed
 from clawpurse.ledger.module_api import Words
 from clawpurse.ledger.params import DAY_MS
-from clawpurse.ledger.transition import prepare
-from clawpurse.modules.payments import invoices
-from clawpurse.modules.payments.invoices import State, invoice_key
-from clawpurse.modules.payments.redeeming import (
+from clawpurse.ledger.redeeming import (
     PREIMAGE_BYTES_MAX,
     REDEMPTION_BYTES,
     Claim,
     redeems,
     redemption_bytes,
 )
+from clawpurse.ledger.transition import prepare
+from clawpurse.modules.payments import invoices
+from clawpurse.modules.payments.invoices import State, invoice_key
 from tests.ledger.sandbox import ALICE, BOB, CAROL, DAVE, ERIN, START_MS, Key
 from tests.modules.payments_world import (
     HELD_THEN_PAID,

@@ -15,8 +15,8 @@ from clawpurse.ledger import crypto
 from clawpurse.ledger.agreement.signbytes import PROPOSAL_SIGN_BYTES, VOTE_SIGN_BYTES
 from clawpurse.ledger.codec import U64_MAX
 from clawpurse.ledger.errors import Malformed
-from clawpurse.modules.payments.redeeming import REDEMPTION_BYTES
-from clawpurse.modules.payments.vouchers import (
+from clawpurse.ledger.redeeming import REDEMPTION_BYTES
+from clawpurse.ledger.vouchers import (
     VOUCHER_BYTES,
     Terms,
     parse,

@@ -38,15 +38,15 @@ from clawpurse.ledger.agreement.messages import Proposal  # noqa: E402
 from clawpurse.ledger.agreement.signbytes import Kind  # noqa: E402
 from clawpurse.ledger.blocks import Header  # noqa: E402
 from clawpurse.ledger.kernel.records import FEE_ACCOUNT, module_account  # noqa: E402
+from clawpurse.ledger.redeeming import redemption_bytes  # noqa: E402
 from clawpurse.ledger.transactions import Transaction, decode_transaction  # noqa: E402
 from clawpurse.ledger.transition import prepare  # noqa: E402
+from clawpurse.ledger.vouchers import Terms, voucher_bytes  # noqa: E402
 from clawpurse.modules.governance.actions import OPENINGS  # noqa: E402
 from clawpurse.modules.governance.changes import Change, change_words  # noqa: E402
 from clawpurse.modules.governance.changes import Kind as ChangeKind  # noqa: E402
 from clawpurse.modules.payments.batches import Contents, Leg  # noqa: E402
 from clawpurse.modules.payments.invoices import Terms as InvoiceTerms  # noqa: E402
-from clawpurse.modules.payments.redeeming import redemption_bytes  # noqa: E402
-from clawpurse.modules.payments.vouchers import Terms, voucher_bytes  # noqa: E402
 from clawpurse.p2p.book import PeerRecord  # noqa: E402
 from clawpurse.p2p.handshake import Handshake, Identity  # noqa: E402
 from clawpurse.p2p.records import RecordCipher, frame_message  # noqa: E402

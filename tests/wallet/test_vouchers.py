@@ -12,7 +12,7 @@ import pytest
 
 from clawpurse.ledger import crypto
 from clawpurse.ledger.errors import BadSignature, Malformed
-from clawpurse.modules.payments.vouchers import Terms
+from clawpurse.ledger.vouchers import Terms
 from clawpurse.wallet.keys import SigningKey
 from clawpurse.wallet.vouchers import TEXT_MAX, Voucher, make, make_many, newest, read
 

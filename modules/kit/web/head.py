@@ -201,7 +201,8 @@ def _take_fields(head: Head, fields: list[tuple[bytes, bytes]]) -> None:
         elif name in _SINGLE_FIELDS:
             raise HttpRefusal(400, "repeated-header", f"{name.decode()} may come once")
         else:
-            headers[name] += b", " + value
+            # Cookies are parted by another sign than lists are (RFC 6265 §5.4).
+            headers[name] += (b"; " if name == b"cookie" else b", ") + value
     connection = headers.get(b"connection")
     if connection is not None:
         options = {option.strip(b" \t").lower() for option in connection.split(b",")}
@@ -280,9 +281,20 @@ class ChunkedBody:
 
     Bounds: `body_max` bytes of content, else 413; CHUNKS_MAX chunks; `overhead_max` bytes of
     trailers and of extensions beyond 32 bytes a chunk, else 431. Trailers are read and dropped.
+    `chunks_max` other than CHUNKS_MAX is for who takes the content out as it comes (`drain`).
     """
 
-    __slots__ = ("_body", "_body_max", "_chunks", "_line", "_overhead", "_state", "_todo")
+    __slots__ = (
+        "_body",
+        "_body_max",
+        "_chunks",
+        "_chunks_max",
+        "_line",
+        "_overhead",
+        "_state",
+        "_taken",
+        "_todo",
+    )
 
     # What the next bytes are.
     _SIZE, _DATA, _DATA_END, _TRAILER, _DONE = range(5)
@@ -293,9 +305,11 @@ class ChunkedBody:
     CHUNKS_MAX = 1024
     """1 MiB in 1 KiB chunks. Smaller ones cost more work than they carry bytes: 2 ms at most."""
 
-    def __init__(self, body_max: int, overhead_max: int) -> None:
+    def __init__(self, body_max: int, overhead_max: int, chunks_max: int = CHUNKS_MAX) -> None:
         self._body = bytearray()
+        self._taken = 0
         self._chunks = 0
+        self._chunks_max = chunks_max
         self._body_max = body_max
         self._overhead = overhead_max
         self._line = b""
@@ -316,6 +330,13 @@ class ChunkedBody:
     def body(self) -> bytes:
         """The content so far; whole once `feed` has said so."""
         return bytes(self._body)
+
+    def drain(self) -> bytes:
+        """Take the content that came since the last time: for who passes it on."""
+        content = bytes(self._body)
+        self._taken += len(content)
+        self._body.clear()
+        return content
 
     def feed(self, data: bytes) -> tuple[bool, int]:
         """Take bytes; return whether the body is whole, and how many bytes it took."""
@@ -355,10 +376,10 @@ class ChunkedBody:
         elif self._state == self._SIZE:
             self._spend(max(len(line) - 30, 0))
             self._chunks += 1
-            if self._chunks > self.CHUNKS_MAX:
+            if self._chunks > self._chunks_max:
                 raise HttpRefusal(400, "too-many-chunks", "the chunks are too small")
             self._todo = self._size(line)
-            if len(self._body) + self._todo > self._body_max:
+            if self._taken + len(self._body) + self._todo > self._body_max:
                 raise HttpRefusal(413, "body-too-large", f"a body may have {self._body_max} bytes")
             self._state = self._DATA if self._todo else self._TRAILER
         elif line:

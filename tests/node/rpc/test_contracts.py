@@ -9,10 +9,10 @@ from trio.testing import MockClock
 
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.transactions import RawAction, Role
+from clawpurse.ledger.vouchers import Terms
 from clawpurse.modules.kit.web.errors import NOT_FOUND
 from clawpurse.modules.payments.batches import Contents, Leg
 from clawpurse.modules.payments.invoices import Terms as InvoiceTerms
-from clawpurse.modules.payments.vouchers import Terms
 from clawpurse.node.rpc.contract_methods import EMPTY, NO_SIGNATURE, PAID
 from clawpurse.wallet.builder import sign_body
 from clawpurse.wallet.keys import SigningKey
