@@ -111,7 +111,9 @@ class Entry:
         return None
 
     async def ended(self, *, whole: bool) -> None:
-        """Told once after `served`: whether the client got all of the answer."""
+        """Told once after `served`: whether the upstream gave all of its answer. A client that went
+        away in the middle was served.
+        """
 
 
 class Guard(Protocol):

@@ -51,7 +51,13 @@ IDENTITY_PREFIX: Final = b"x-clawpurse-"
 
 
 class Gone(PeerError):
-    """The client went away, or its body was not what it said, after the answer began."""
+    """The connection to the client ends without another word: nobody reads the answer, or it could
+    not be told whole.
+    """
+
+
+class CutOff(Gone):
+    """The upstream did not give all of an answer that had begun."""
 
 
 @dataclass(slots=True)
@@ -266,13 +272,15 @@ class _Exchange:
             keeps = False
         head = answer_head(self._call, self._entry, answer, keeps=keeps, old=old)
         sent = Sent(answer.status, keeps=keeps, target=self._target.url)
-        whole = False
+        whole = True
         try:
             if not answer.length:
                 await self._client.send(head)
             else:
                 await self._stream(answer, head, sent, chunked=unmeasured and not old)
-            whole = True
+        except CutOff:
+            whole = False
+            raise
         finally:
             with trio.CancelScope(shield=True):
                 await self._entry.ended(whole=whole)
@@ -298,11 +306,11 @@ class _Exchange:
                     waiting += LAST_CHUNK
             if scope.cancelled_caught:
                 self._target.failed("its answer stopped in the middle")
-                raise Gone("the answer stopped in the middle")
+                raise CutOff("the answer stopped in the middle")
         except (HttpRefusal, trio.BrokenResourceError, trio.ClosedResourceError):
             # Cut off, or no body: the client must not take it for whole.
             self._target.failed("its answer ended in the middle")
-            raise Gone("nobody reads the answer") from None
+            raise CutOff("the answer ended in the middle") from None
         if waiting:
             await self._client.send(waiting)
 

@@ -48,6 +48,7 @@ class Target:
         self._rests_until = 0.0
         self._trying = False
         self._checks = 0
+        self._closed = False
         self.in_use = 0
         self.well = True
         #: Why it failed last; empty after an answer.
@@ -91,7 +92,7 @@ class Target:
     async def give_back(self, flow: Flow, *, keep: bool) -> None:
         """Return a connection; it is kept where it can be used again."""
         self.in_use -= 1
-        if keep and not flow.buffer:
+        if keep and not flow.buffer and not self._closed:
             self._kept.append((flow, self._now()))
         else:
             await trio.aclose_forcefully(flow.stream)
@@ -134,7 +135,8 @@ class Target:
             self.well = False
 
     async def close(self) -> None:
-        """Close what is kept."""
+        """Close what is kept, and keep nothing more: requests under way end as they would."""
+        self._closed = True
         with trio.CancelScope(shield=True):
             while self._kept:
                 await trio.aclose_forcefully(self._kept.pop()[0].stream)

@@ -45,12 +45,14 @@ class Database:
     """The database of one service, held alone until `close`.
 
     `url`: a path, `sqlite:///…` or `postgresql://user@host/name`; a password may stand in it, and
-    is never shown. `service` names the PostgreSQL schema and the lock. Raises `OperatorError`
-    when it is in use, cannot be reached or is not safe to write to.
+    is never shown. `service` names the PostgreSQL schema and the lock. `shared`: on PostgreSQL
+    several processes have it at once, and see to it themselves that rows decide. Raises
+    `OperatorError` when it is in use, cannot be reached or is not safe to write to.
     """
 
-    def __init__(self, url: str | Path, service: str) -> None:
+    def __init__(self, url: str | Path, service: str, *, shared: bool = False) -> None:
         self.service: Final = service
+        self._shared = shared
         self._url = _parsed(url)
         self._lock: int | None = None
         self._limiter = trio.CapacityLimiter(1)
@@ -200,10 +202,13 @@ class Database:
         return connection
 
     def _take_schema(self, connection: Connection) -> None:
+        # Whoever shares it stands in line for as long as the schema is made.
+        take = "SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"
+        if self._shared:
+            take = "SELECT pg_advisory_xact_lock(hashtextextended(:name, 0)) IS NOT NULL"
         with connection.begin():
             taken = connection.execute(
-                sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 0))"),
-                {"name": f"clawpurse {self.service}"},
+                sa.text(take), {"name": f"clawpurse {self.service}"}
             ).scalar_one()
             if not taken:
                 raise OperatorError(

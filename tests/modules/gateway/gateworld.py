@@ -24,7 +24,9 @@ class Origin:
     """An upstream's server: what it heard, and what it does with each connection."""
 
     def __init__(self, script: Script | None = None) -> None:
-        self.script = script or answering(OK)
+        self.script = script or saying
+        #: What `saying` answers from now on.
+        self.answer = OK
         self.heard: list[bytes] = []
         self.connections = 0
         self.url = ""
@@ -48,6 +50,14 @@ class Origin:
         self.url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         task_status.started()
         await trio.serve_listeners(handle, listeners)
+
+
+async def saying(stream: trio.SocketStream, origin: Origin) -> None:
+    """Answer each head with what the origin says at that moment."""
+    while data := await stream.receive_some():
+        origin.heard.append(bytes(data))
+        for _ in range(data.count(b"\r\n\r\n")):
+            await stream.send_all(origin.answer)
 
 
 def answering(*answers: bytes) -> Script:
