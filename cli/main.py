@@ -78,6 +78,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Entry]]] = {
         "token": Entry("cmd_token", "token", "who may call a node: tokens and API keys"),
         "db": Entry("cmd_db", "db", "check what is on disk"),
         "webhook": Entry("cmd_webhook", "webhook", "post final events to your server, signed"),
+        "gateway": Entry("cmd_gateway", "gateway", "sell any API: serve, routes, revenue, pay"),
         "module": Entry("cmd_module", "module", "services beside the chain: list, show, serve"),
     },
     "Tools": {

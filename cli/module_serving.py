@@ -24,6 +24,7 @@ from clawpurse.cli.session import Session, shown
 from clawpurse.cli.token_files import token_in
 from clawpurse.cli.version import version
 from clawpurse.cli.who import account_named
+from clawpurse.modules.kit.service.declaration import Service
 from clawpurse.modules.kit.service.host import Place
 from clawpurse.modules.kit.service.signin import ISSUER, SignInWay
 from clawpurse.modules.kit.web.client import RpcClient
@@ -42,32 +43,34 @@ class Wish(NamedTuple):
     """What was typed."""
 
     name: str
-    node_url: str | None
-    data: Path | None
-    database: str | None
-    database_file: Path | None
-    master_key_file: Path | None
-    master_key_command: str | None
-    master_passphrase_file: Path | None
-    listen: str | None
-    tls_certificate: Path | None
-    tls_key: Path | None
-    hosts: tuple[str, ...]
-    origins: tuple[str, ...]
-    sign_in: str | None
-    issuer: str | None
-    webhook_allow: tuple[str, ...]
-    audit: str | None
-    audit_token_file: Path | None
-    holders: tuple[tuple[str, str, Path], ...]
-    passphrase_file: Path | None
-    owner: str | None
-    lane: int
+    node_url: str | None = None
+    data: Path | None = None
+    database: str | None = None
+    database_file: Path | None = None
+    master_key_file: Path | None = None
+    master_key_command: str | None = None
+    master_passphrase_file: Path | None = None
+    listen: str | None = None
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    sign_in: str | None = None
+    issuer: str | None = None
+    webhook_allow: tuple[str, ...] = ()
+    audit: str | None = None
+    audit_token_file: Path | None = None
+    holders: tuple[tuple[str, str, Path], ...] = ()
+    passphrase_file: Path | None = None
+    owner: str | None = None
+    lane: int = 0
 
 
-def serve(session: Session, wish: Wish) -> None:
-    """Run a module until SIGINT or SIGTERM. Raises as `hosting.serve`."""
-    service = load_service(wish.name)
+def serve(session: Session, wish: Wish, service: Service | None = None) -> None:
+    """Run a module until SIGINT or SIGTERM: `service`, or the one of the wished name. Raises as
+    `hosting.serve`.
+    """
+    service = service or load_service(wish.name)
     url = session.network().rpc_urls[0] if wish.node_url is None else check_rpc_url(wish.node_url)
     host, ports = "127.0.0.1", tuple(PORTS)
     if wish.listen is not None:

@@ -335,7 +335,11 @@ def build_app(
         *LongPoll(topics, host.name).methods(),
         *hook_methods(host, hooks),
     ]
-    authenticators = settings.authenticators
+    authenticators: tuple[Authenticator, ...] = (
+        *settings.service.authenticators(host),
+        ApiKeys(register, settings.now_ms),
+        *settings.authenticators,
+    )
     if sign_in is not None and keys is not None:
         methods += sign_in.methods()
         open_names |= OPEN
@@ -343,6 +347,7 @@ def build_app(
             settings.issuer, host.network.chain_id, keys, host.roles, settings.now_ms
         )
         authenticators = (*authenticators, issued)
+    host.authenticators = authenticators
     methods = [closed_but(method, open_names) for method in methods]
     title = f"ClawPurse {host.manifest.title}"
     discover, document = discovery(methods, title=title, version=settings.version)
@@ -376,11 +381,7 @@ def build_app(
         access=Access(
             hosts=LOCAL_HOSTS | settings.hosts,
             origins=settings.origins,
-            authenticators=(
-                *settings.service.authenticators(host),
-                ApiKeys(register, settings.now_ms),
-                *authenticators,
-            ),
+            authenticators=authenticators,
             closed=True,
             strangers=bool(open_names),
         ),

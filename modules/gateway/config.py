@@ -17,6 +17,7 @@ Prices are in minor units: integers, as everywhere on the ledger.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -114,11 +115,9 @@ class Retries(Part):
 
 
 class UpstreamConfig(Part):
-    """Where requests go: targets that are all the same, or a service of the registry."""
+    """Where requests go: targets that are all the same."""
 
-    targets: tuple[Target, ...] = Field(default=(), max_length=64)
-    service: Name | None = None
-    tags: tuple[Name, ...] = Field(default=(), max_length=16)
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=64)
     ca: str = ""
     """A PEM file of the CAs that https targets are checked against; else the system's."""
 
@@ -135,12 +134,6 @@ class UpstreamConfig(Part):
     health: Health | None = None
     breaker: Breaker = Breaker()
     retries: Retries = Retries()
-
-    @model_validator(mode="after")
-    def _somewhere(self) -> Self:
-        if bool(self.targets) == (self.service is not None):
-            raise ValueError("an upstream has targets, or is a service of the registry")
-        return self
 
 
 class Price(Part):
@@ -239,12 +232,20 @@ class GatewayConfig(Part):
     """The account that is paid (claw1…); needed for prices."""
 
     database: str = ""
-    """Payments, postgresql://… for several gateways; else a file beside this one."""
+    """Payments, postgresql://… for several gateways; else a file in the gateway's folder."""
 
-    redis: str = ""
-    """Limits and quotas shared by several gateways: redis://…"""
+    name: Name = "gateway"
+    """Its own among gateways that share a database."""
 
-    when_redis_is_gone: Literal["local", "refuse"] = "local"
+    tls_by_proxy: bool = False
+    """Says that a proxy in front of it does TLS: then it may listen beyond this machine without."""
+
+    claim_every_s: int = Field(default=60, ge=1, le=86_400)
+    """How often what vouchers earned is claimed on the ledger."""
+
+    refund_after_s: int = Field(default=900, ge=1, le=7 * 86_400)
+    """What bought nothing goes back so long after its invoice could have ended."""
+
     invoice_ttl_s: int = Field(default=300, ge=10, le=86_400)
     head_ms: int = Field(default=10_000, ge=100, le=60_000)
     idle_ms: int = Field(default=60_000, ge=100, le=3_600_000)
@@ -275,7 +276,30 @@ class GatewayConfig(Part):
                 raise ValueError(f"the route {route.name} has a price, and nobody is paid: payee")
         if bool(self.tls_certificate) != bool(self.tls_key):
             raise ValueError("tls_certificate and tls_key go together")
+        if self.client_ca and not self.tls_certificate:
+            raise ValueError("client_ca needs tls_certificate: certificates are shown within TLS")
+        if not (self.tls_certificate or self.tls_by_proxy or is_near(self.address[0])):
+            raise ValueError(
+                f"listen = {self.listen} is open beyond this machine without TLS: tls_certificate"
+                " and tls_key, or tls_by_proxy = true where a proxy does it"
+            )
         return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that it listens on. Raises ValueError."""
+        host, colon, port = self.listen.rpartition(":")
+        if not colon or not port.isdigit() or int(port) > 65_535 or not host.strip("[]"):
+            raise ValueError(f"listen = {self.listen!r} is no HOST:PORT")
+        return host.strip("[]"), int(port)
+
+
+def is_near(host: str) -> bool:
+    """Tell whether an address is of this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def read_config(path: Path) -> GatewayConfig:
@@ -321,7 +345,16 @@ def changes(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
 
 
 FIXED: Final = (
-    *("listen", "tls_certificate", "tls_key", "client_ca", "database", "redis", "payee"),
+    *(
+        "listen",
+        "tls_certificate",
+        "tls_key",
+        "client_ca",
+        "database",
+        "payee",
+        "sign_in",
+        "issuer",
+    ),
     *("connections_max", "connections_per_client_max"),
 )
 """What a running gateway cannot change: it says so, and goes on as it is."""

@@ -88,6 +88,8 @@ class Front:
         self.counts = FrontCounts()
         self._log = log
         self._now = now
+        #: Where it listens, once it does.
+        self.port = 0
         self._stop_asked = trio.Event()
         self._connections: set[_Connection] = set()
 

@@ -37,6 +37,13 @@ class Refusal(NamedTuple):
     text: str
 
 
+class Standing(NamedTuple):
+    """How far a channel was claimed, and whether its payer closes it."""
+
+    claimed: int
+    closing: bool
+
+
 class Transfer(NamedTuple):
     """What a signed transaction does, if it does nothing but pay one account."""
 
@@ -124,6 +131,22 @@ class Ledger:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise PeerError(f"the node's channel is none: {error!r}") from None
+
+    async def standing(self, ident: str) -> Standing | None:
+        """Return how far a channel was claimed; None when it is over."""
+        try:
+            found = await self._node.call("payment_getChannel", {"channel": ident})
+        except RpcError as error:
+            if error.code == NOT_FOUND:
+                return None
+            raise
+        return Standing(int(found["paid"]), found["closing"] is not None)
+
+    async def is_final(self, sender: str, key: bytes) -> bool:
+        """Tell whether what a sender sent under an idempotency key is final and done."""
+        asked = {"sender": sender, "idempotencyKey": f"0x{key.hex()}", "timeoutMs": 0}
+        found = await self._node.call("tx_wait", asked)
+        return bool(found["status"] == "final" and found["receipt"]["code"] == "ok")
 
     async def transfer(self, raw: object) -> Transfer | Refusal:
         """Read a signed transaction that somebody shows instead of submitting it."""

@@ -131,6 +131,11 @@ def reserve(
     }
     if insert_new(db, uses, row):
         return Reserved("", 0)
+    # The same request once more, after it came to nothing.
+    mine = (uses.c.channel == shown.channel) & (uses.c.request == request)
+    again = uses.update().where(mine & (uses.c.state == RELEASED)).values(row)
+    if db.execute(again).rowcount:
+        return Reserved("", 0)
     db.execute(_FREE, {"channel": shown.channel, "price": price})
     return Reserved("replayed", _needed(db, shown.channel, price))
 

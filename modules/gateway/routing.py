@@ -51,6 +51,11 @@ class Router:
         made = [(Pattern(route.path), route) for route in routes]
         self._routes: Final = sorted(made, key=_order)
 
+    @property
+    def routes(self) -> list[RouteConfig]:
+        """The routes in that order."""
+        return [route for _, route in self._routes]
+
     def find(self, head: Head, path: str, method: str = "") -> Found:
         """Return the route of a request with this canonical path (another `method`: a preflight
         asks for it).

@@ -7,7 +7,6 @@ route says so.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -364,11 +363,11 @@ class Selling:
             until = self._now_ms() + 1000 * self._config.invoice_ttl_s
             invoice = invoices.issue(self._secret, self.purpose(call, prices), until)
         offers = self._offers(prices, invoice)
-        url = self._config.public_url.rstrip("/") + call.target if self._config.public_url else ""
-        wanted = x402.required(url or call.url, call.route.name, offers, text)
+        base = self._config.public_url.rstrip("/") or call.url.removesuffix(call.target)
+        wanted = x402.required(base + call.target, call.route.name, offers, text)
         body = {
             "error": {"code": code, "reason": text, **(facts or {})},
-            "invoice": invoice_json(invoice, self._config, prices, self._ledger),
+            "invoice": invoice_json(invoice, self._config.payee, base, prices, self._ledger),
             "channel": {
                 "payee": self._config.payee,
                 "prices": [{"asset": one.asset, "amount": str(one.amount)} for one in prices],
@@ -433,7 +432,7 @@ def pays(transfer: Any, offer: dict[str, Any]) -> bool:
 
 
 def invoice_json(
-    invoice: Invoice, config: GatewayConfig, prices: Sequence[Price], ledger: Ledger
+    invoice: Invoice, payee: str, base: str, prices: Sequence[Price], ledger: Ledger
 ) -> dict[str, Any]:
     """Return an invoice as people and programs read it; the names are the existing gateway's."""
     first = prices[0]
@@ -442,19 +441,14 @@ def invoice_json(
         "amount": str(first.amount),
         "currency": first.asset,
         "prices": [{"asset": one.asset, "amount": str(one.amount)} for one in prices],
-        "address": config.payee,
+        "address": payee,
         "memo": invoice.memo,
         "chainId": ledger.chain_id,
         "genesisHash": f"0x{ledger.genesis_hash.hex()}",
         "expiresMs": invoice.expires_ms,
-        "verifyUrl": f"{config.public_url.rstrip('/')}/invoices/{invoice.ident}",
+        "verifyUrl": f"{base}/invoices/{invoice.ident}",
         "header": "Payment-Proof: ID TX-ID",
     }
-
-
-def new_name() -> str:
-    """Return a name for a gateway that was given none."""
-    return f"gateway-{secrets.token_hex(4)}"
 
 
 def _price_in(prices: Sequence[Price], asset: str) -> int | None:

@@ -18,6 +18,7 @@ import trio
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from clawpurse.ledger.errors import OperatorError
 from clawpurse.modules.kit.store.database import Database
 
 NAME: Final = "gateway_payments"
@@ -128,6 +129,7 @@ class Store:
         self.database: Final = Database(url, NAME, shared=True)
         self._waiting: list[_Change[Any]] = []
         self._news = trio.Event()
+        self._holder: Connection | None = None
         self.database.write_now(metadata.create_all)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -160,8 +162,25 @@ class Store:
         """Run a question on one snapshot."""
         return await self.database.read(run)
 
+    def hold(self, name: str) -> None:
+        """Be the gateway of this name, until `close`. Raises `OperatorError` when another one is:
+        what that one had under way would be given back as if it had died.
+        """
+        if self.database.is_sqlite:
+            return
+        self._holder = self.database.engine.connect()
+        question = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 1))")
+        if not self._holder.execute(question, {"name": f"gateway {name}"}).scalar_one():
+            raise OperatorError(
+                f"A gateway called {name} runs already on {self.database.place}.",
+                "",
+                "give each a name of its own: name = … in gateway.toml",
+            )
+
     def close(self) -> None:
         """Let go of the database."""
+        if self._holder is not None:
+            self._holder.close()
         self.database.close()
 
     def _commit(self, group: list[_Change[Any]]) -> None:

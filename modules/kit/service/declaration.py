@@ -25,6 +25,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
@@ -241,6 +242,10 @@ class Host(Protocol):
     def actor_of(self) -> Callable[[Context], Awaitable[Actor]]:
         """Who calls: their account, and its roles by the ledger as it is now."""
 
+    @property
+    def authenticators(self) -> Sequence[Authenticator]:
+        """What recognises the tokens that its server takes."""
+
     async def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """Ask the node. Raises `RpcError`, `Unreachable`, `BadAnswer`."""
 
@@ -272,6 +277,9 @@ class Service:
 
     def tables(self, metadata: sa.MetaData) -> None:
         """Describe tables of its own; their names begin with the service's and an underscore."""
+
+    def placed(self, folder: Path) -> None:
+        """Told once, before anything else: the folder that is the service's alone."""
 
     def calendars(self, settings: Settings) -> Mapping[str, Calendar]:
         """Return what the clocks' calendars are, by name."""

@@ -52,6 +52,7 @@ from clawpurse.modules.kit.service.trail import Trail
 from clawpurse.modules.kit.store.database import Database
 from clawpurse.modules.kit.store.migrations import migrate
 from clawpurse.modules.kit.web.errors import RpcError, Unreachable
+from clawpurse.modules.kit.web.grants import Authenticator
 from clawpurse.modules.kit.web.jsonrpc import Context, Method
 
 LOG: Final = logging.getLogger("clawpurse.modules")
@@ -120,6 +121,8 @@ class RunningHost:
         self.tellers: Final = [Teller(self.records, *one) for one in holders.items()]
         self.sender: Final = Sender(manifest, self.records, node, account)
         self.configuration: Configuration
+        #: Told by the server in front before it runs.
+        self.authenticators: Sequence[Authenticator] = ()
         self._chores = Chores(self.records, others)
         self._intake = Intake(manifest, self.records, node, network.genesis_hash, self._taken)
         self._news = trio.Event()
@@ -274,6 +277,7 @@ async def open_host(
     """
     manifest = compiled(service)
     place.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    service.placed(place.folder)
     keys = KeyRing(await trio.to_thread.run_sync(_master_key, place))
     url = place.database or place.folder / DATABASE_FILE
     database = await trio.to_thread.run_sync(Database, url, manifest.name)

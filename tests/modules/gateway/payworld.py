@@ -193,7 +193,7 @@ class Shop:
         return status, json.loads(body) if body[:1] == b"{" else body, answer
 
     def row(self, table: Any) -> list[Any]:
-        return self.store.database.read_now(lambda db: db.execute(table.select()).all())
+        return list(self.store.database.read_now(lambda db: db.execute(table.select()).all()))
 
 
 @asynccontextmanager
@@ -210,7 +210,7 @@ async def shop_of(
     store = Store(url or folder / "payments.db")
     prices = ({"asset": "CLAW", "amount": PRICE},)
     routes = ({"name": "x", "path": "/x/**", "upstream": "x", "prices": prices, **route},)
-    settings = {"routes": routes, "payee": PAYEE_TEXT, "compatibility": True}
+    settings: dict[str, Any] = {"routes": routes, "payee": PAYEE_TEXT, "compatibility": True}
     async with trio.open_nursery() as nursery:
         await nursery.start(store.run)
         secret = await store.write(tables.secret)

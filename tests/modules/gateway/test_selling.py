@@ -232,8 +232,8 @@ async def test_a_failed_request_leaves_its_voucher_for_the_next(tmp_path: Path) 
         [claim] = await shop.store.read(lambda db: prepaid.claims(db, 10))
         assert claim.amount == PRICE
         origin.answer = OK
-        retry = {"Payment_Voucher": payer.voucher(2 * PRICE), "Payment_Request_Id": "retry"}
-        assert (await shop.ask(**retry))[0] == 200
+        # The same voucher for the same request, under the same id: it was not used up.
+        assert (await shop.ask(Payment_Voucher=payer.voucher(2 * PRICE)))[0] == 200
         [claim] = await shop.store.read(lambda db: prepaid.claims(db, 10))
         assert claim.amount == 2 * PRICE
 
