@@ -164,7 +164,7 @@ def reload(session: Session) -> None:
 @option("--header", "headers", multiple=True, metavar="NAME:VALUE", help="Again for more.")
 @option("--asset", default="CLAW", show_default=True, help="What to pay with.")
 @option("--max", "most", metavar="AMOUNT", help="Pay no more than this; else you are asked.")
-@option("--yes", is_flag=True, help="Do not ask; needs --max.")
+@option("--yes", is_flag=True, envvar=[], help="Do not ask; needs --max.")
 @option("--out", type=_FILE, help="Write the answer into this file.")
 @option("--passphrase-file", type=_FILE, help="A file with the key's passphrase.")
 @node_options

@@ -76,8 +76,6 @@ async def _pay(session: Session, wish: Wish, name: str, passphrase: str) -> None
                     f"{wish.url} cannot be called: {error}.", "", "https://…"
                 ) from None
             except httpx.HTTPError as error:
-                from clawpurse.modules.kit.web.errors import Unreachable
-
                 raise Unreachable(wish.url, str(error) or type(error).__name__, sent=True) from None
         _tell(session, wish, transport, answer)
 

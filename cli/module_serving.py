@@ -24,6 +24,7 @@ from clawpurse.cli.session import Session, shown
 from clawpurse.cli.token_files import token_in
 from clawpurse.cli.version import version
 from clawpurse.cli.who import account_named
+from clawpurse.ledger.errors import OperatorError
 from clawpurse.modules.kit.service.declaration import Service
 from clawpurse.modules.kit.service.host import Place
 from clawpurse.modules.kit.service.signin import ISSUER, SignInWay
@@ -131,11 +132,18 @@ async def _run(session: Session, settings: Settings, node_url: str) -> None:
 
             listening: Listening = await nursery.start(serving)
             _tell(session, settings, listening, node_url)
+            nursery.start_soon(_fail_with, listening)
             async for _ in signals:
                 if listening.stopping():
                     nursery.cancel_scope.cancel()
                 listening.stop()
     session.out.note("stopped")
+
+
+async def _fail_with(listening: Listening) -> None:
+    """A service whose work ended by a fault is over: whoever watches the process must see it."""
+    await listening.host.ended.wait()
+    raise OperatorError(f"{listening.host.problem}.", "", "see its log, then start it again")
 
 
 def _tell(session: Session, settings: Settings, listening: Listening, node_url: str) -> None:

@@ -345,17 +345,8 @@ def changes(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
 
 
 FIXED: Final = (
-    *(
-        "listen",
-        "tls_certificate",
-        "tls_key",
-        "client_ca",
-        "database",
-        "payee",
-        "sign_in",
-        "issuer",
-    ),
-    *("connections_max", "connections_per_client_max"),
+    *("listen", "tls_certificate", "tls_key", "tls_by_proxy", "client_ca"),
+    *("database", "payee", "name", "connections_max", "connections_per_client_max"),
 )
 """What a running gateway cannot change: it says so, and goes on as it is."""
 

@@ -91,6 +91,8 @@ class Front:
         #: Where it listens, once it does.
         self.port = 0
         self._stop_asked = trio.Event()
+        #: Set when it has ended.
+        self.ended = trio.Event()
         self._connections: set[_Connection] = set()
 
     @property
@@ -109,6 +111,14 @@ class Front:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve the listeners, which are closed at the end."""
+        try:
+            await self._run(listeners, task_status)
+        finally:
+            self.ended.set()
+
+    async def _run(
+        self, listeners: Sequence[trio.abc.Listener[Any]], task_status: trio.TaskStatus[None]
+    ) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 serve = partial(trio.serve_listeners, handler_nursery=connections)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -61,8 +62,7 @@ class Gateway(Service):
         self._store: Store | None = None
         self._dues: Dues | None = None
         self._upstreams: dict[str, Upstream] = {}
-        self._nursery: trio.Nursery | None = None
-        self._scopes: dict[str, trio.CancelScope] = {}
+        self._changed = trio.Event()
         self._make_guard: Callable[[GatewayConfig], Guard] = _nobody
         self._own: Mapping[tuple[str, str], OwnHandler] = {}
         #: What was wrong with the file when it was last read.
@@ -108,11 +108,19 @@ class Gateway(Service):
         async with AsyncExitStack() as opened:
             store = await self._open_store(config, host)
             opened.callback(store.close)
+            serving: list[trio.CancelScope] = []
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                await nursery.start(store.run)
-                await self._begin(host, store, nursery)
-                await self._look_after()
+                await nursery.start(_shielded, serving, store.run)
+                await nursery.start(_shielded, serving, self._run_upstreams)
+                try:
+                    await self._begin(host, store, nursery, serving)
+                    await self._look_after()
+                finally:
+                    # A stop lets requests under way end, and what serves them goes on until then.
+                    with trio.CancelScope(shield=True):
+                        await self._drain()
+                    for scope in serving:
+                        scope.cancel()
 
     async def _open_store(self, config: GatewayConfig, host: Host) -> Store:
         def make() -> Store:
@@ -139,7 +147,14 @@ class Gateway(Service):
         self._store = await trio.to_thread.run_sync(make)
         return self._store
 
-    async def _begin(self, host: Host, store: Store, nursery: trio.Nursery) -> None:
+    async def _drain(self) -> None:
+        if self._front is not None:
+            self._front.stop()
+            await self._front.ended.wait()
+
+    async def _begin(
+        self, host: Host, store: Store, nursery: trio.Nursery, serving: list[trio.CancelScope]
+    ) -> None:
         config = self._config
         secret = await store.write(tables.secret)
         given_back = await store.write(
@@ -170,13 +185,20 @@ class Gateway(Service):
         self._own = own.handlers()
         state = self._state(config)
         front = Front(state, RefusalLog(), trio.current_time)
-        listeners = await open_listeners(*config.address)
+        try:
+            listeners = await open_listeners(*config.address)
+        except OSError as error:
+            raise OperatorError(
+                f"The gateway cannot listen on {config.listen}: {error.strerror or error}.",
+                "",
+                "set listen in gateway.toml to a port that is free",
+            ) from None
         tls = None
         if config.tls_certificate:
             ca = self._beside(config.client_ca) if config.client_ca else None
             tls = TlsFiles(self._beside(config.tls_certificate), self._beside(config.tls_key), ca)
             nursery.start_soon(tls.run)
-        await nursery.start(front.run, secured(listeners, tls))
+        await nursery.start(_shielded, serving, partial(front.run, secured(listeners, tls)))
         front.port = listeners[0].socket.getsockname()[1]
         self._front = front
         LOG.info("the gateway serves", extra={"listen": f"{config.address[0]}:{front.port}"})
@@ -193,7 +215,9 @@ class Gateway(Service):
             now = _stamp(self.file)
             if now != seen:
                 seen = now
-                self.reload()
+                # What was wrong is logged, stands in the status, and changes nothing.
+                with suppress(OperatorError):
+                    self.reload()
 
     def reload(self) -> list[str]:
         """Take the file over as it is now; return what changed, a line each.
@@ -230,16 +254,26 @@ class Gateway(Service):
                 made[name] = known
                 continue
             made[name] = self._new_upstream(name, wanted)
-        for name, known in self._upstreams.items():
-            if made.get(name) is not known and self._nursery is not None:
-                self._scopes.pop(name).cancel()
-                self._nursery.start_soon(known.close)
-        for name, upstream in made.items():
-            if self._upstreams.get(name) is not upstream and self._nursery is not None:
-                self._scopes[name] = trio.CancelScope()
-                self._nursery.start_soon(_within, self._scopes[name], upstream.run)
         self._upstreams = made
+        self._changed.set()
         return State(config, Router(config.routes), made, self._make_guard(config), self._own)
+
+    async def _run_upstreams(
+        self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Ask each upstream for its health while it is one, and close it after."""
+        task_status.started()
+        running: dict[Upstream, trio.CancelScope] = {}
+        async with trio.open_nursery() as nursery:
+            while True:
+                self._changed = trio.Event()
+                wanted = set(self._upstreams.values())
+                for upstream in wanted - running.keys():
+                    running[upstream] = trio.CancelScope()
+                    nursery.start_soon(_within, running[upstream], upstream)
+                for gone in running.keys() - wanted:
+                    running.pop(gone).cancel()
+                await self._changed.wait()
 
     def _new_upstream(self, name: str, wanted: Any) -> Upstream:
         try:
@@ -270,9 +304,25 @@ class _Asked:
         return await self._host.call(method, params)
 
 
-async def _within(scope: trio.CancelScope, run: Callable[[], Awaitable[None]]) -> None:
-    with scope:
-        await run()
+async def _shielded(
+    serving: list[trio.CancelScope],
+    run: Callable[..., Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run something until its scope, noted in `serving`, is cancelled; nothing else ends it."""
+    with trio.CancelScope(shield=True) as scope:
+        serving.append(scope)
+        await run(task_status=task_status)
+
+
+async def _within(scope: trio.CancelScope, upstream: Upstream) -> None:
+    try:
+        with scope:
+            await upstream.run()
+            await trio.sleep_forever()
+    finally:
+        await upstream.close()
 
 
 def _nobody(_config: GatewayConfig) -> Guard:

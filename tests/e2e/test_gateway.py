@@ -58,6 +58,8 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         failed = self.path.endswith("fail")
+        if self.path.endswith("slow"):
+            time.sleep(2)
         body = b"" if failed else f"sunny {self.path}".encode()
         self.server.count = next(self.server.served)
         self.send_response(500 if failed else 200)
@@ -325,6 +327,32 @@ def served_by(shop: Shop) -> dict[str, int]:
     with closing(sqlite3.connect(shop.folder / "data" / "payments.db")) as db:
         assert db.execute("SELECT 1 FROM gateway_uses WHERE state = 'reserved'").fetchone() is None
         return dict(db.execute(asked).fetchall())
+
+
+def test_a_stop_and_a_wrong_file_cost_nobody_an_answer(shop: Shop) -> None:
+    """An upgrade, or a typing error, at noon."""
+    process = shop.start()
+    file = shop.folder / "gateway.toml"
+    text = file.read_text()
+    try:
+        file.write_text(text + "\n[[routes]]\nname = 'broken'\n")
+        time.sleep(3)
+        assert httpx.get(f"{shop.url}/free/a").status_code == 200
+        file.write_text(text + "\n[[routes]]\nname='more'\npath='/more/*'\nupstream='weather'\n")
+        until = time.monotonic() + WAIT_S
+        while httpx.get(f"{shop.url}/more/a").status_code != 200:
+            assert time.monotonic() < until, (shop.folder / "log").read_text()
+            time.sleep(0.2)
+        with ThreadPoolExecutor(1) as pool:
+            found = pool.submit(httpx.get, f"{shop.url}/free/slow", timeout=20)
+            time.sleep(0.7)
+            process.send_signal(signal.SIGTERM)
+            assert found.result().text == "sunny /free/slow"
+        assert process.wait(30) == 0
+    finally:
+        file.write_text(text)
+        end(process)
+    assert "was not taken over" in (shop.folder / "log").read_text()
 
 
 def test_an_agent_pays_by_x402(gateway: Shop) -> None:
