@@ -168,9 +168,12 @@ class Store:
         """
         if self.database.is_sqlite:
             return
-        self._holder = self.database.engine.connect()
+        holder = self.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
         question = sa.text("SELECT pg_try_advisory_lock(hashtextextended(:name, 1))")
-        if not self._holder.execute(question, {"name": f"gateway {name}"}).scalar_one():
+        if holder.execute(question, {"name": f"gateway {name}"}).scalar_one():
+            self._holder = holder
+        else:
+            holder.close()
             raise OperatorError(
                 f"A gateway called {name} runs already on {self.database.place}.",
                 "",
