@@ -96,6 +96,12 @@ _RESERVE: Final = sa.text(
     " WHERE channel = :channel AND open AND capacity >= :amount"
     " AND spent + :price <= CASE WHEN promised < :amount THEN :amount ELSE promised END"
 )
+_USE: Final = sa.text(
+    "INSERT INTO gateway_uses"
+    " (channel, request, price, amount, signature, state, route, gateway, at_ms) VALUES"
+    " (:channel, :request, :price, :amount, :signature, :state, :route, :gateway, :at_ms)"
+    " ON CONFLICT DO NOTHING"
+)
 _STATE: Final = sa.text(
     "SELECT spent, promised, capacity, open FROM gateway_channels WHERE channel = :channel"
 )
@@ -129,7 +135,7 @@ def reserve(
         "gateway": gateway,
         "at_ms": now_ms,
     }
-    if insert_new(db, uses, row):
+    if db.execute(_USE, row).rowcount:
         return Reserved("", 0)
     # The same request once more, after it came to nothing.
     mine = (uses.c.channel == shown.channel) & (uses.c.request == request)

@@ -417,8 +417,10 @@ class _Promised:
         self._place = (shown.channel, request, price)
 
     async def earn(self) -> None:
-        """See `Taken`."""
-        await self._store.write(lambda db: prepaid.serve(db, *self._place))
+        """See `Taken`. Nobody waits for the disk: what a crash loses is given to the payer, as all
+        that was only reserved.
+        """
+        self._store.soon(lambda db: prepaid.serve(db, *self._place))
 
     async def release(self) -> None:
         """See `Taken`."""

@@ -7,6 +7,7 @@ is refused is an answer, not an error, so that one refusal undoes nobody else's 
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from sqlalchemy.engine import Connection
 from clawpurse.ledger.errors import OperatorError
 from clawpurse.modules.kit.store.database import Database
 
+LOG: Final = logging.getLogger("clawpurse.gateway")
 NAME: Final = "gateway_payments"
 GROUP_MAX: Final = 256
 """Changes of one commit: some 50 ms of work, which the first of them waits for."""
@@ -133,17 +135,24 @@ class Store:
         self.database.write_now(metadata.create_all)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Commit what waits, group by group."""
+        """Commit what waits, group by group; at the end what still waits."""
         task_status.started()
-        while True:
-            if not self._waiting:
-                self._news = trio.Event()
-                await self._news.wait()
-            group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(self._commit, group)
-                for change in group:
-                    change.done.set()
+        try:
+            while True:
+                if not self._waiting:
+                    self._news = trio.Event()
+                    await self._news.wait()
+                await self._commit_some()
+        finally:
+            while self._waiting:
+                await self._commit_some()
+
+    async def _commit_some(self) -> None:
+        group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._commit, group)
+        for change in group:
+            change.done.set()
 
     async def write(self, run: Callable[[Connection], T]) -> T:
         """Run a change; it is on the disk when this returns. Raises `StorageFault`, and then nobody
@@ -157,6 +166,13 @@ class Store:
             raise change.error
         found: T = change.result
         return found
+
+    def soon(self, run: Callable[[Connection], None]) -> None:
+        """Run a change with the next group. Nobody waits for it: only for what may be lost when
+        the process dies at this moment.
+        """
+        self._waiting.append(_Change(run))
+        self._news.set()
 
     async def read(self, run: Callable[[Connection], T]) -> T:
         """Run a question on one snapshot."""
@@ -194,6 +210,7 @@ class Store:
         try:
             self.database.write_now(within)
         except Exception as error:
+            LOG.error("payments could not be written", extra={"problem": str(error)})
             for change in group:
                 change.error = error
 

@@ -150,10 +150,12 @@ async def gate_of(
         await nursery.start(front.run, listeners)
         for upstream in upstreams.values():
             nursery.start_soon(upstream.run)
-        yield Gate(front, port, upstreams)
-        for upstream in upstreams.values():
-            await upstream.close()
-        nursery.cancel_scope.cancel()
+        try:
+            yield Gate(front, port, upstreams)
+        finally:
+            for upstream in upstreams.values():
+                await upstream.close()
+            nursery.cancel_scope.cancel()
 
 
 def status_of(answer: bytes) -> int:

@@ -15,6 +15,7 @@ from clawpurse.ledger.crypto import public_key_of, sign
 from clawpurse.ledger.errors import Code
 from clawpurse.ledger.rules import time_text
 from clawpurse.ledger.vouchers import Terms, voucher_bytes
+from clawpurse.modules.gateway import prepaid
 from clawpurse.modules.gateway import store as tables
 from clawpurse.modules.gateway.calls import OpenGuard
 from clawpurse.modules.gateway.front import State
@@ -193,6 +194,16 @@ class Shop:
         answer = await self.gate.get(path, lines, method)
         status, body = status_of(answer), body_of(answer)
         return status, json.loads(body) if body[:1] == b"{" else body, answer
+
+    async def claims(self) -> list[prepaid.Claim]:
+        """What would be claimed, once what nobody waits for is written."""
+        await self.store.write(lambda _db: None)
+        return await self.store.read(lambda db: prepaid.claims(db, 10))
+
+    async def rows(self, table: Any) -> list[Any]:
+        """As `row`, once what nobody waits for is written."""
+        await self.store.write(lambda _db: None)
+        return self.row(table)
 
     def row(self, table: Any) -> list[Any]:
         return list(self.store.database.read_now(lambda db: db.execute(table.select()).all()))

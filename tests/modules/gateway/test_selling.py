@@ -201,9 +201,9 @@ async def test_vouchers_pay_one_request_each_and_never_more_than_was_signed(tmp_
         assert (again[0], again[1]["error"]["needed"]) == (402, str(6 * PRICE))
         old = await shop.ask(Payment_Voucher=payer.voucher(PRICE))
         assert old[0] == 402
-        [row] = shop.row(tables.channels)
+        [row] = await shop.rows(tables.channels)
         assert (row.spent, row.served, row.promised) == (5 * PRICE,) * 3
-        [claim] = await shop.store.read(lambda db: prepaid.claims(db, 10))
+        [claim] = await shop.claims()
         assert (claim.amount, claim.channel) == (5 * PRICE, payer.channel)
 
 
@@ -216,7 +216,7 @@ async def test_who_is_answered_twice_pays_once(tmp_path: Path) -> None:
         more = payer.voucher(2 * PRICE)
         again = await shop.ask(Payment_Voucher=more, Payment_Request_Id="a")
         assert (again[0], again[1]["error"]["code"]) == (409, "replayed")
-        [row] = shop.row(tables.channels)
+        [row] = await shop.rows(tables.channels)
         assert row.spent == row.served == PRICE
         assert (await shop.ask(Payment_Voucher=more, Payment_Request_Id="b"))[0] == 200
 
@@ -229,12 +229,12 @@ async def test_a_failed_request_leaves_its_voucher_for_the_next(tmp_path: Path) 
         assert (await shop.ask(Payment_Voucher=payer.voucher(PRICE)))[0] == 200
         origin.answer = FAILED
         assert (await shop.ask(Payment_Voucher=payer.voucher(2 * PRICE)))[0] == 500
-        [claim] = await shop.store.read(lambda db: prepaid.claims(db, 10))
+        [claim] = await shop.claims()
         assert claim.amount == PRICE
         origin.answer = OK
         # The same voucher for the same request, under the same id: it was not used up.
         assert (await shop.ask(Payment_Voucher=payer.voucher(2 * PRICE)))[0] == 200
-        [claim] = await shop.store.read(lambda db: prepaid.claims(db, 10))
+        [claim] = await shop.claims()
         assert claim.amount == 2 * PRICE
 
 
@@ -320,7 +320,7 @@ async def test_many_at_once_over_one_channel_stay_within_what_was_signed(tmp_pat
             for number in range(25):
                 nursery.start_soon(one, number)
         assert (found.count(200), found.count(402)) == (10, 15)
-        [row] = shop.row(tables.channels)
+        [row] = await shop.rows(tables.channels)
         assert row.served == row.spent == 10 * PRICE
 
 
@@ -337,7 +337,7 @@ async def test_a_restart_gives_back_what_was_only_reserved(tmp_path: Path) -> No
         assert (await shop.store.write(crash)).problem == ""
         assert await shop.store.write(lambda db: prepaid.release_unserved(db, "another")) == 0
         assert await shop.store.write(lambda db: prepaid.release_unserved(db, "one")) == 1
-        [row] = shop.row(tables.channels)
+        [row] = await shop.rows(tables.channels)
         assert row.spent == row.served == PRICE
 
 

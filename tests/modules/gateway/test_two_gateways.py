@@ -8,7 +8,6 @@ import pytest
 import trio
 
 from clawpurse.ledger.errors import OperatorError
-from clawpurse.modules.gateway import prepaid
 from clawpurse.modules.gateway import store as tables
 from clawpurse.modules.gateway.store import Store
 from tests.modules.gateway.payworld import PRICE, Payer, Shop, StubLedger, shop_of
@@ -59,9 +58,10 @@ async def test_a_channel_is_spent_once_over_both(tmp_path: Path, kit_postgres: s
             for number in range(REQUESTS):
                 nursery.start_soon(ask, (one, two)[number % 2], number)
         assert (found.count(200), found.count(402)) == (REQUESTS // 2, REQUESTS // 2)
-        [row] = one.row(tables.channels)
+        await two.rows(tables.channels)
+        [row] = await one.rows(tables.channels)
         assert row.spent == row.served == REQUESTS // 2 * PRICE
-        [claim] = await two.store.read(lambda db: prepaid.claims(db, 10))
+        [claim] = await two.claims()
         assert claim.amount == REQUESTS // 2 * PRICE
 
 
