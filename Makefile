@@ -21,7 +21,7 @@ SOAK_JOBS ?= $(if $(filter auto,$(JOBS)),$(shell nproc 2>/dev/null || echo 2),$(
 PYTEST_ARGS ?=
 
 PACKAGES := ledger consensus p2p modules wallet node cli benches
-BENCHES := throughput finality state_growth rpc fanout loop_lag actions audit
+BENCHES := throughput finality state_growth rpc fanout loop_lag actions audit gateway
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 HOME_DIR := $(if $(DATA),$(DATA),$(or $(CLAWPURSE_HOME),~/.clawpurse)/testnet)
 

@@ -187,3 +187,44 @@ def pay(
 
     wish = work.Wish(url, sender, method, body, headers, asset, most, yes, out, passphrase_file)
     work.pay(session, wish)
+
+
+@gateway.command(
+    "register",
+    examples=(
+        "clawpurse gateway register weather http://10.0.0.5:9000 --gateway https://api.example",
+        "clawpurse gateway register weather http://10.0.0.5:9000 --tag eu --once --from weather-1",
+    ),
+)
+@click.argument("service")
+@click.argument("target", metavar="URL")
+@option(
+    "--gateway",
+    "gateways",
+    multiple=True,
+    default=("http://127.0.0.1:4020",),
+    show_default=True,
+    metavar="URL",
+    help="A gateway that is told; again for more.",
+)
+@option("--tag", "tags", multiple=True, help="A word that upstreams can ask for; again for more.")
+@option("--from", "sender", metavar="NAME", help="The key whose account holds gateway.service.")
+@option("--once", is_flag=True, help="For thirty seconds, once, instead of until Ctrl-C.")
+@option("--passphrase-file", type=_FILE, help="A file with the key's passphrase.")
+@node_options
+@click.pass_obj
+def register(
+    session: Session,
+    service: str,
+    target: str,
+    gateways: tuple[str, ...],
+    tags: tuple[str, ...],
+    sender: str | None,
+    once: bool,
+    passphrase_file: Path | None,
+) -> None:
+    """Tell gateways where SERVICE is, signed, again and again until Ctrl-C; then take it back."""
+    from clawpurse.cli import gateway_registering as work
+
+    wish = work.Wish(service, target, gateways, tags, sender, once, passphrase_file)
+    work.register(session, wish)

@@ -50,12 +50,18 @@ _HOST: Final = re.compile(r"(\*\.)?[a-z0-9.\-\[\]:]{1,253}")
 _ASSET: Final = rf"^[A-Z0-9.]{{1,{ASSET_CHARS_MAX}}}$"
 
 
-def _target(value: str) -> str:
+def is_target(value: str) -> bool:
+    """Tell whether a text is an origin that requests can go to."""
     try:
         origin = Origin(value)
-    except Malformed as error:
-        raise ValueError(str(error)) from None
-    if origin.path != "/" or value.endswith("/") or not value.startswith(("http://", "https://")):
+    except Malformed:
+        return False
+    bare = origin.path == "/" and not value.endswith("/")
+    return bare and value.startswith(("http://", "https://"))
+
+
+def _target(value: str) -> str:
+    if not is_target(value):
         raise ValueError(f"{value} is no origin: http://host:port, without a path")
     return value
 
@@ -115,9 +121,13 @@ class Retries(Part):
 
 
 class UpstreamConfig(Part):
-    """Where requests go: targets that are all the same."""
+    """Where requests go: targets that are all the same, or a service that registers its own."""
 
-    targets: tuple[Target, ...] = Field(min_length=1, max_length=64)
+    targets: tuple[Target, ...] = Field(default=(), max_length=64)
+    service: Name | None = None
+    tags: tuple[Name, ...] = Field(default=(), max_length=16)
+    """Only addresses of the service that have all of these."""
+
     ca: str = ""
     """A PEM file of the CAs that https targets are checked against; else the system's."""
 
@@ -134,6 +144,12 @@ class UpstreamConfig(Part):
     health: Health | None = None
     breaker: Breaker = Breaker()
     retries: Retries = Retries()
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Self:
+        if bool(self.targets) == (self.service is not None):
+            raise ValueError("an upstream has targets, or is a service")
+        return self
 
 
 class Price(Part):

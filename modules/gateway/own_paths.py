@@ -19,6 +19,7 @@ from clawpurse.modules.gateway.calls import Call, Reply, problem, too_many
 from clawpurse.modules.gateway.config import GatewayConfig
 from clawpurse.modules.gateway.front import OwnHandler
 from clawpurse.modules.gateway.ledger_words import Ledger, Refusal, Transfer
+from clawpurse.modules.gateway.registry import Registry
 from clawpurse.modules.gateway.selling import pays
 from clawpurse.modules.gateway.store import Store, insert_new
 from clawpurse.modules.kit.web.errors import RpcError, Unreachable
@@ -55,7 +56,9 @@ class OwnPaths:
         store: Store,
         now_ms: Callable[[], int],
         clock_s: Callable[[], float],
+        registry: Registry | None = None,
     ) -> None:
+        self._registry = registry
         self._owner = owner
         self._ledger = ledger
         self._store = store
@@ -64,14 +67,16 @@ class OwnPaths:
 
     def handlers(self) -> Mapping[tuple[str, str], OwnHandler]:
         """Return the handlers by (method, path)."""
-        if not self._owner.config.payee:
-            return {("GET", "/health"): self._health}
-        asked = {
-            ("GET", "/invoices/"): self._invoice,
-            ("GET", "/supported"): self._supported,
-            ("POST", "/verify"): self._verify,
-            ("POST", "/settle"): self._settle,
-        }
+        asked: dict[tuple[str, str], OwnHandler] = {}
+        if self._registry is not None:
+            asked["POST", "/services"] = self._register
+        if self._owner.config.payee:
+            asked |= {
+                ("GET", "/invoices/"): self._invoice,
+                ("GET", "/supported"): self._supported,
+                ("POST", "/verify"): self._verify,
+                ("POST", "/settle"): self._settle,
+            }
         return {
             ("GET", "/health"): self._health,
             **{place: self._budgeted(handler) for place, handler in asked.items()},
@@ -127,6 +132,17 @@ class OwnPaths:
                 ],
             }
         )
+
+    async def _register(self, _call: Call, body: bytes) -> Reply:
+        """POST /services: a service says where it is, signed."""
+        assert self._registry is not None
+        try:
+            refused = await self._registry.register(body)
+        except Malformed as error:
+            return problem(400, "invalidRegistration", str(error))
+        if refused:
+            return problem(403, "notRegistered", refused)
+        return _json({"registered": True})
 
     # -- a facilitator for others (x402 §7)
 

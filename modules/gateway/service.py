@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 import trio
 
-from clawpurse.ledger.errors import OperatorError
+from clawpurse.ledger.errors import OperatorError, PeerError, StorageFault
 from clawpurse.modules.gateway import invoices, prepaid
 from clawpurse.modules.gateway import store as tables
 from clawpurse.modules.gateway.access import AccessGuard, Accounts
@@ -27,11 +27,13 @@ from clawpurse.modules.gateway.front import Front, OwnHandler, State
 from clawpurse.modules.gateway.ledger_words import Ledger
 from clawpurse.modules.gateway.methods import Management
 from clawpurse.modules.gateway.own_paths import OwnPaths
+from clawpurse.modules.gateway.registry import ROLE, Registry
 from clawpurse.modules.gateway.routing import Router
 from clawpurse.modules.gateway.selling import Selling
 from clawpurse.modules.gateway.store import Store
 from clawpurse.modules.gateway.upstreams import Upstream, trust_of
 from clawpurse.modules.kit.service.declaration import Host, Service
+from clawpurse.modules.kit.web.errors import RpcError, Unreachable
 from clawpurse.modules.kit.web.guard import RefusalLog
 from clawpurse.modules.kit.web.jsonrpc import Method
 from clawpurse.modules.kit.web.server import open_listeners
@@ -41,6 +43,8 @@ LOG: Final = logging.getLogger("clawpurse.gateway")
 FILE: Final = "gateway.toml"
 DATABASE: Final = "payments.db"
 LOOK_S: Final = 2.0
+SERVICES_S: Final = 1.0
+AGAIN_S: Final = 5.0
 ADMIN: Final = "gateway.admin"
 READER: Final = "gateway.reader"
 
@@ -50,7 +54,7 @@ class Gateway(Service):
 
     name: ClassVar[str] = "gateway"
     title: ClassVar[str] = "API gateway"
-    roles: ClassVar[Sequence[str]] = (ADMIN, READER)
+    roles: ClassVar[Sequence[str]] = (ADMIN, READER, ROLE)
     quiet: ClassVar[Sequence[str]] = ("getStatus", "listRoutes")
     permissions: ClassVar[Sequence[str]] = ("assets.transfer", "payments.claimChannel")
 
@@ -167,9 +171,11 @@ class Gateway(Service):
             LOG.warning("requests of the last run were not served", extra={"count": given_back})
         node = _Asked(host)
         ledger = Ledger(node, config.payee, host.network.chain_id, host.network.genesis_hash)
+        accounts = Accounts(node, host.now_ms)
+        registry = Registry(store, accounts, host.roles, host.network.genesis_hash, host.now_ms)
         access = AccessGuard(
             host.authenticators,
-            Accounts(node, host.now_ms),
+            accounts,
             host.roles,
             host.now_ms,
             trio.current_time,
@@ -181,7 +187,7 @@ class Gateway(Service):
             return Selling(config, access, store, ledger, secret, config.name, host.now_ms)
 
         self._make_guard = guard
-        own = OwnPaths(self, ledger, store, host.now_ms, trio.current_time)
+        own = OwnPaths(self, ledger, store, host.now_ms, trio.current_time, registry)
         self._own = own.handlers()
         state = self._state(config)
         front = Front(state, RefusalLog(), trio.current_time)
@@ -202,6 +208,7 @@ class Gateway(Service):
         front.port = listeners[0].socket.getsockname()[1]
         self._front = front
         LOG.info("the gateway serves", extra={"listen": f"{config.address[0]}:{front.port}"})
+        nursery.start_soon(self._find_services, registry)
         if config.payee:
             self._dues = Dues(host, store, ledger, lambda: self._config)
             nursery.start_soon(ledger.follow, store)
@@ -274,6 +281,24 @@ class Gateway(Service):
                 for gone in running.keys() - wanted:
                     running.pop(gone).cancel()
                 await self._changed.wait()
+
+    async def _find_services(self, registry: Registry) -> None:
+        """Take over where services are; while nobody can be asked, they are where they were."""
+        while True:
+            try:
+                present = await registry.present()
+            except (RpcError, Unreachable, PeerError, StorageFault) as error:
+                LOG.warning("services could not be looked for", extra={"problem": str(error)})
+                await trio.sleep(AGAIN_S)
+                continue
+            for upstream in list(self._upstreams.values()):
+                wanted = upstream.config.service
+                if wanted is not None:
+                    tags = frozenset(upstream.config.tags)
+                    found = [url for url, has in present.get(wanted, ()) if tags <= has]
+                    for gone in upstream.set_targets(found):
+                        await gone.close()
+            await trio.sleep(SERVICES_S)
 
     def _new_upstream(self, name: str, wanted: Any) -> Upstream:
         try:

@@ -113,6 +113,19 @@ settled: Final = sa.Table(
 """Transactions that were settled for others: each counts once."""
 
 
+services: Final = sa.Table(
+    "gateway_services",
+    metadata,
+    sa.Column("service", sa.String(WORD_CHARS_MAX), primary_key=True),
+    sa.Column("url", sa.String(300), primary_key=True),
+    sa.Column("tags", sa.Text, nullable=False),
+    sa.Column("account", sa.String(_ACCOUNT), nullable=False),
+    _count("number"),
+    _count("until_ms"),
+)
+"""Addresses that services registered, until when."""
+
+
 @dataclass(slots=True)
 class _Change(Generic[T]):
     run: Callable[[Connection], T]

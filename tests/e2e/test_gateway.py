@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -156,6 +156,13 @@ path = "/forecast/*"
 methods = ["GET"]
 upstream = "weather"
 prices = [{{ asset = "CLAW", amount = {PRICE} }}]
+[upstreams.moving]
+service = "moving"
+tags = ["eu"]
+[[routes]]
+name = "moving"
+path = "/moving/*"
+upstream = "moving"
 [[routes]]
 name = "free"
 path = "/free/*"
@@ -353,6 +360,41 @@ def test_a_stop_and_a_wrong_file_cost_nobody_an_answer(shop: Shop) -> None:
         file.write_text(text)
         end(process)
     assert "was not taken over" in (shop.folder / "log").read_text()
+
+
+def test_a_service_says_where_it_is_and_goes(gateway: Shop) -> None:
+    """Otherwise somebody edits a file at each gateway whenever a server moves."""
+    net = gateway.net
+    net.fund("gw-mover")
+    words = [
+        *("gateway", "register", "moving", gateway.upstream.url, "--tag", "eu"),
+        *("--from", "gw-mover", "--passphrase-file", net.passphrase_file),
+        *("--gateway", gateway.url),
+    ]
+    assert httpx.get(f"{gateway.url}/moving/a").status_code == 503
+    refused = net.run(*words, "--once")
+    assert refused.code == 4 and "gateway.service" in refused.err
+    council = ("--authority-home", net.home / "authority-1", "--yes")
+    assert net.run("role", "grant", "gateway.service", "gw-mover", *council).code == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clawpurse.cli", *map(str, words)],
+        env=environment_for(net.client),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: httpx.get(f"{gateway.url}/moving/a").status_code == 200)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    wait_for(lambda: httpx.get(f"{gateway.url}/moving/a").status_code == 503)
+
+
+def wait_for(check: Callable[[], bool]) -> None:
+    until = time.monotonic() + WAIT_S
+    while not check():
+        assert time.monotonic() < until
+        time.sleep(0.2)
 
 
 def test_an_agent_pays_by_x402(gateway: Shop) -> None:
