@@ -117,7 +117,7 @@ def routes(session: Session) -> None:
 )
 @option(
     "--state",
-    type=click.Choice(["open", "used", "kept", "refunding", "refunded"]),
+    type=click.Choice(["open", "used", "kept", "deposited", "refunding", "refunded"]),
     help="Only payments that stand so.",
 )
 @option("--limit", type=click.IntRange(1, 500), default=50, help="At most so many (default 50).")

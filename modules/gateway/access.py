@@ -52,6 +52,11 @@ _AUTHORIZATION: Final = frozenset((b"authorization", b"x-api-key"))
 _SIGNED: Final = frozenset((b"signature", b"signature-input"))
 
 
+_ANY_PROOF: Final = RouteConfig(
+    name="prepaid", path="/**", upstream="none", access=("jwt", "apiKey", "signature")
+)
+
+
 class Who(NamedTuple):
     """Who was recognised, by which way; `account` is empty for who acts for none. `shown`: fields
     that are for the gateway alone.
@@ -156,6 +161,14 @@ class AccessGuard:
             if who.account:
                 entry.onwards.append((b"x-clawpurse-account", who.account.encode()))
         return self._too_often(call) or entry
+
+    async def account_of(self, call: Call) -> str | Reply:
+        """Return the account that a call proves to act for, by any of the proofs."""
+        call.route = _ANY_PROOF
+        who = await self._who(call)
+        if isinstance(who, Reply):
+            return who
+        return who.account or _unknown(call.route, "this needs a proof of an account")
 
     # -- who
 

@@ -56,7 +56,9 @@ class ListParams(Params):
 class InvoiceParams(ListParams):
     """Parameters of gateway_listInvoices."""
 
-    state: Annotated[str | None, Field(pattern="^(open|used|kept|refunding|refunded)$")] = None
+    state: Annotated[
+        str | None, Field(pattern="^(open|used|kept|deposited|refunding|refunded)$")
+    ] = None
 
 
 class RevenueParams(Params):
@@ -126,7 +128,7 @@ class StatusShape(Shape):
 
 class PaymentShape(Shape):
     """A payment of an invoice. `state`: open (bought nothing yet), used (being served), kept
-    (earned), refunding, refunded.
+    (earned), deposited (paid in), refunding, refunded.
     """
 
     tx_id: str

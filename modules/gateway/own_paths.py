@@ -13,12 +13,13 @@ from typing import Any, Final, Protocol
 from pydantic_core import to_json
 
 from clawpurse.ledger.errors import Malformed, PeerError
-from clawpurse.modules.gateway import invoices, x402
+from clawpurse.modules.gateway import invoices, paid_in, x402
 from clawpurse.modules.gateway import store as tables
+from clawpurse.modules.gateway.access import AccessGuard
 from clawpurse.modules.gateway.calls import Call, Reply, problem, too_many
 from clawpurse.modules.gateway.config import GatewayConfig
 from clawpurse.modules.gateway.front import OwnHandler
-from clawpurse.modules.gateway.ledger_words import Ledger, Refusal, Transfer
+from clawpurse.modules.gateway.ledger_words import TX_ID, Ledger, Refusal, Transfer
 from clawpurse.modules.gateway.registry import Registry
 from clawpurse.modules.gateway.selling import pays
 from clawpurse.modules.gateway.store import Store, insert_new
@@ -30,6 +31,7 @@ BURST: Final = 40
 """Questions of one client: more than anybody's wallet asks."""
 
 STATES: Final = {
+    paid_in.DEPOSITED: "consumed",
     invoices.OPEN: "paid",
     invoices.USED: "consumed",
     invoices.KEPT: "consumed",
@@ -57,8 +59,10 @@ class OwnPaths:
         now_ms: Callable[[], int],
         clock_s: Callable[[], float],
         registry: Registry | None = None,
+        access: AccessGuard | None = None,
     ) -> None:
         self._registry = registry
+        self._access = access
         self._owner = owner
         self._ledger = ledger
         self._store = store
@@ -76,6 +80,12 @@ class OwnPaths:
                 ("GET", "/supported"): self._supported,
                 ("POST", "/verify"): self._verify,
                 ("POST", "/settle"): self._settle,
+            }
+        if self._owner.config.compatibility and self._owner.config.payee and self._access:
+            asked |= {
+                ("POST", "/prepaid/deposit"): self._deposit,
+                ("GET", "/prepaid/balance/"): self._balance,
+                ("POST", "/prepaid/withdraw"): self._withdraw,
             }
         return {
             ("GET", "/health"): self._health,
@@ -143,6 +153,63 @@ class OwnPaths:
         if refused:
             return problem(403, "notRegistered", refused)
         return _json({"registered": True})
+
+    # -- the existing gateway's
+
+    async def _deposit(self, _call: Call, body: bytes) -> Reply:
+        """POST /prepaid/deposit {txHash}: counts for who paid, whoever says so, once."""
+        try:
+            asked = json.loads(body)
+            tx_id, client = asked["txHash"], asked.get("clientId")
+            if not isinstance(tx_id, str) or not TX_ID.fullmatch(tx_id):
+                raise ValueError
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return problem(400, "invalidDeposit", "a deposit is {txHash: 0x…}")
+        found = await self._ledger.payments_of(tx_id)
+        if found is None:
+            return problem(409, "awaitingConfirmation", "this payment is not final yet")
+        if not found:
+            return problem(400, "invalidDeposit", "this transaction pays nothing to this gateway")
+        if client is not None and client != found[0].payer:
+            text = f"a deposit counts for the account that paid it: {found[0].payer}"
+            return problem(403, "notYours", text)
+        now_ms = self._now_ms()
+        said = await self._store.write(
+            lambda db: [paid_in.deposit(db, one, now_ms) for one in found]
+        )
+        if said[0]:
+            return problem(409, "alreadyCredited", said[0])
+        return await self._credit(found[0].payer)
+
+    async def _balance(self, call: Call, _body: bytes) -> Reply:
+        """GET /prepaid/balance/ACCOUNT: for that account."""
+        wanted = call.path.removeprefix("/prepaid/balance/")
+        account = await self._proven(call)
+        if isinstance(account, Reply):
+            return account
+        if account != wanted:
+            return problem(403, "notYours", "this is for the account itself")
+        return await self._credit(account)
+
+    async def _withdraw(self, call: Call, _body: bytes) -> Reply:
+        """POST /prepaid/withdraw: all that is left goes back to the account that asks."""
+        account = await self._proven(call)
+        if isinstance(account, Reply):
+            return account
+        now_ms = self._now_ms()
+        found = await self._store.write(lambda db: paid_in.withdraw(db, account, now_ms))
+        if found is None:
+            return problem(409, "nothingLeft", "nothing is left here")
+        return _json({"clientId": account, "asset": found.asset, "amount": str(found.left)})
+
+    async def _credit(self, account: str) -> Reply:
+        found = await self._store.read(lambda db: paid_in.credit_of(db, account))
+        asset, left = ("", 0) if found is None else found
+        return _json({"clientId": account, "balance": str(left), "currency": asset})
+
+    async def _proven(self, call: Call) -> str | Reply:
+        assert self._access is not None
+        return await self._access.account_of(call)
 
     # -- a facilitator for others (x402 §7)
 

@@ -179,6 +179,8 @@ def claims(db: Connection, limit: int) -> list[Claim]:
     rows = db.execute(
         sa.select(channels.c.channel, best.label("amount"))
         .where(channels.c.open & (channels.c.served > channels.c.claimed))
+        # What has no voucher key was paid in already.
+        .where(channels.c.key != "")
         .where(best > channels.c.claimed)
         .limit(limit)
     ).all()

@@ -7,6 +7,7 @@ route says so.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
@@ -14,7 +15,7 @@ from pydantic_core import to_json
 
 from clawpurse.ledger.address import account_from_text
 from clawpurse.ledger.errors import Malformed, PeerError
-from clawpurse.modules.gateway import invoices, prepaid, x402
+from clawpurse.modules.gateway import invoices, paid_in, prepaid, x402
 from clawpurse.modules.gateway.calls import Call, Entry, Fields, Guard, Reply, problem
 from clawpurse.modules.gateway.config import GatewayConfig, Price
 from clawpurse.modules.gateway.invoices import Invoice, Paid, Purpose
@@ -29,7 +30,10 @@ PROOF: Final = b"payment-proof"
 OLD_PROOF: Final = b"x-payment-proof"
 """The existing gateway's; the id of an invoice alone."""
 
-HIDDEN: Final = frozenset((VOUCHER, REQUEST, PROOF, OLD_PROOF, x402.SIGNATURE))
+OLD_CLIENT: Final = b"x-client-id"
+"""The same: who pays of what was paid in. Here the account that the request proves to be."""
+
+HIDDEN: Final = frozenset((VOUCHER, REQUEST, PROOF, OLD_PROOF, OLD_CLIENT, x402.SIGNATURE))
 """What pays a request is not the upstream's business, and worth money."""
 
 REQUEST_CHARS_MAX: Final = 64
@@ -157,7 +161,39 @@ class Selling:
             shown = headers.get(OLD_PROOF)
         if shown is not None:
             return await self._by_invoice(call, prices, shown.decode("latin-1").split())
+        if self._config.compatibility and OLD_CLIENT in headers:
+            return await self._by_credit(call, prices, headers[OLD_CLIENT].decode("latin-1"))
         return self.asked(call, prices)
+
+    # -- what was paid in
+
+    async def _by_credit(
+        self, call: Call, prices: Sequence[Price], client: str
+    ) -> PaidEntry | Reply:
+        """`X-Client-Id`: of the money that this account paid in."""
+        if not client or client != call.facts.get("account"):
+            text = "X-Client-Id is an account, and the request has to prove that it is that one"
+            return problem(401, "clientUnproven", text)
+        known = await self._store.read(lambda db: paid_in.credit_of(db, client))
+        price = None if known is None else _price_in(prices, known.asset)
+        if known is None or price is None:
+            return self.asked(call, prices, "insufficientBalance", "nothing of that was paid in")
+        given = call.head.headers.get(REQUEST, b"").decode("latin-1")
+        request = given or f"{call.ident.decode()[:40]}.{secrets.token_hex(8)}"
+        if len(request) > REQUEST_CHARS_MAX or not request.isprintable():
+            return problem(400, "invalidRequestId", f"has at most {REQUEST_CHARS_MAX} characters")
+        now_ms = self._now_ms()
+        found = await self._store.write(
+            lambda db: paid_in.spend(
+                db, client, price, request, call.route.name, self._name, now_ms
+            )
+        )
+        if found.problem == "replayed":
+            return problem(409, "replayed", "this request was paid for already")
+        if found.problem:
+            return self.asked(call, prices, "insufficientBalance", "too little is left")
+        taken = _Promised(self._store, Shown(client, 0, ""), request, price)
+        return self._entry(call, taken, price, known.asset)
 
     # -- invoices
 

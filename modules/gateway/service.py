@@ -187,7 +187,7 @@ class Gateway(Service):
             return Selling(config, access, store, ledger, secret, config.name, host.now_ms)
 
         self._make_guard = guard
-        own = OwnPaths(self, ledger, store, host.now_ms, trio.current_time, registry)
+        own = OwnPaths(self, ledger, store, host.now_ms, trio.current_time, registry, access)
         self._own = own.handlers()
         state = self._state(config)
         front = Front(state, RefusalLog(), trio.current_time)
