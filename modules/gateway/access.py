@@ -26,22 +26,19 @@ from clawpurse.ledger.crypto import verify
 from clawpurse.ledger.errors import Malformed, PeerError
 from clawpurse.modules.gateway.calls import Call, Entry, Reply, problem, too_many
 from clawpurse.modules.gateway.config import RouteConfig
+from clawpurse.modules.gateway.limits import DAY_MS, Limits, LimitsGone
 from clawpurse.modules.kit.service.callers import LedgerRoles, Node, is_account
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError, Unreachable
 from clawpurse.modules.kit.web.grants import Authenticator, NotAuthentic
-from clawpurse.modules.kit.web.guard import Budgets, printable
+from clawpurse.modules.kit.web.guard import printable
 
 SKEW_S: Final = 60
 """How far the clock of who signs may be away."""
-
-NONCES_MAX: Final = 200_000
-"""Of two minutes; beyond it signed requests wait, so that none is taken twice."""
 
 KEYS_MAX: Final = 10_000
 KEY_MS: Final = 2_000
 """How long the key of an account is believed: as long as a slow block takes."""
 
-DAY_MS: Final = 86_400_000
 _INPUT: Final = re.compile(
     rb'claw=\(("@method" "@authority" "@path" "@query"( "content-digest")?)\)'
     rb';created=([0-9]{1,12});nonce="([A-Za-z0-9_-]{16,64})"'
@@ -117,9 +114,7 @@ class Accounts:
 
 
 class AccessGuard:
-    """Lets in who a route is for, as often as it says. `authenticators` recognise bearer tokens;
-    `clock_s` goes forward only.
-    """
+    """Lets in who a route is for, as often as it says. `authenticators` recognise bearer tokens."""
 
     def __init__(
         self,
@@ -127,16 +122,13 @@ class AccessGuard:
         accounts: Accounts,
         roles: LedgerRoles,
         now_ms: Callable[[], int],
-        clock_s: Callable[[], float],
+        limits: Limits,
     ) -> None:
         self._authenticators = tuple(authenticators)
         self._accounts = accounts
         self._roles = roles
         self._now_ms = now_ms
-        self._clock_s = clock_s
-        self._nonces: OrderedDict[tuple[str, bytes], int] = OrderedDict()
-        self._rates: dict[str, tuple[RouteConfig, Budgets]] = {}
-        self._days: OrderedDict[tuple[str, str], list[int]] = OrderedDict()
+        self._limits = limits
 
     async def admit(self, call: Call) -> Entry | Reply:
         """See `calls.Guard`."""
@@ -160,7 +152,7 @@ class AccessGuard:
             entry.onwards = [(b"x-clawpurse-client", call.client.encode("latin-1", "replace"))]
             if who.account:
                 entry.onwards.append((b"x-clawpurse-account", who.account.encode()))
-        return self._too_often(call) or entry
+        return await self._too_often(call) or entry
 
     async def account_of(self, call: Call) -> str | Reply:
         """Return the account that a call proves to act for, by any of the proofs."""
@@ -243,18 +235,13 @@ class AccessGuard:
             return _unknown(call.route, "the signature or its account is malformed")
         if key is None or not verify(key, base, raw):
             return _unknown(call.route, "the account's key did not sign this request")
-        if not self._is_new(account, nonce, now_s):
+        try:
+            fresh = await self._limits.is_new(f"{account}.{nonce.decode()}", 2 * SKEW_S)
+        except LimitsGone as error:
+            return problem(503, "limitsUnavailable", str(error), [(b"Retry-After", b"2")])
+        if not fresh:
             return _unknown(call.route, "this signature was used already")
         return Who("signature", account, account, _SIGNED)
-
-    def _is_new(self, account: str, nonce: bytes, now_s: int) -> bool:
-        """Take a nonce; False when it was taken, or when too many are remembered."""
-        while self._nonces and next(iter(self._nonces.values())) < now_s:
-            self._nonces.popitem(last=False)
-        if (account, nonce) in self._nonces or len(self._nonces) >= NONCES_MAX:
-            return False
-        self._nonces[account, nonce] = now_s + 2 * SKEW_S
-        return True
 
     async def _roles_missing(self, route: RouteConfig, who: Who) -> Reply | None:
         if not route.roles:
@@ -267,36 +254,20 @@ class AccessGuard:
 
     # -- how often
 
-    def _too_often(self, call: Call) -> Reply | None:
-        route = call.route
-        if route.rate is not None:
-            kept = self._rates.get(route.name)
-            if kept is None or kept[0].rate != route.rate:
-                requests, per_s = route.rate.requests, route.rate.per_s
-                kept = (route, Budgets(requests / per_s, requests, now=self._clock_s))
-                self._rates[route.name] = kept
-            wait_s = kept[1].charge(call.client, 1)
-            if wait_s:
-                return too_many(wait_s)
-        return self._over_quota(call)
-
-    def _over_quota(self, call: Call) -> Reply | None:
-        quota = call.route.quota_per_day
-        if quota is None:
-            return None
-        now_ms = self._now_ms()
-        day = now_ms // DAY_MS
-        counted = self._days.setdefault((call.route.name, call.client), [day, 0])
-        self._days.move_to_end((call.route.name, call.client))
-        while len(self._days) > KEYS_MAX:
-            self._days.popitem(last=False)
-        if counted[0] != day:
-            counted[:] = [day, 0]
-        if counted[1] >= quota:
-            left_s = ((day + 1) * DAY_MS - now_ms) / 1000
-            return too_many(left_s, "quotaExceeded", f"{quota} requests a day are reached")
-        counted[1] += 1
-        return None
+    async def _too_often(self, call: Call) -> Reply | None:
+        route, client = call.route, call.client
+        try:
+            if route.rate is not None:
+                wait_s = await self._limits.wait_s(route.name, client, route.rate)
+                if wait_s > 0:
+                    return too_many(wait_s)
+            quota, now_ms = route.quota_per_day, self._now_ms()
+            if quota is None or await self._limits.left_today(route.name, client, quota, now_ms):
+                return None
+        except LimitsGone as error:
+            return problem(503, "limitsUnavailable", str(error), [(b"Retry-After", b"2")])
+        left_s = (DAY_MS - now_ms % DAY_MS) / 1000
+        return too_many(left_s, "quotaExceeded", f"{quota} requests a day are reached")
 
 
 def _unknown(route: RouteConfig, text: str) -> Reply:

@@ -250,6 +250,12 @@ class GatewayConfig(Part):
     database: str = ""
     """Payments, postgresql://… for several gateways; else a file in the gateway's folder."""
 
+    redis: str = ""
+    """Rates, quotas and nonces shared by several gateways: redis://…, rediss://…"""
+
+    when_redis_is_gone: Literal["local", "refuse"] = "local"
+    """Meanwhile each gateway counts by itself, or what is limited is refused."""
+
     name: Name = "gateway"
     """Its own among gateways that share a database."""
 
@@ -362,7 +368,8 @@ def changes(old: GatewayConfig, new: GatewayConfig) -> Iterator[str]:
 
 FIXED: Final = (
     *("listen", "tls_certificate", "tls_key", "tls_by_proxy", "client_ca"),
-    *("database", "payee", "name", "connections_max", "connections_per_client_max"),
+    *("database", "redis", "when_redis_is_gone", "payee", "name"),
+    *("connections_max", "connections_per_client_max"),
 )
 """What a running gateway cannot change: it says so, and goes on as it is."""
 

@@ -25,6 +25,7 @@ from clawpurse.modules.gateway.config import FIXED, GatewayConfig, changes, read
 from clawpurse.modules.gateway.dues import Dues
 from clawpurse.modules.gateway.front import Front, OwnHandler, State
 from clawpurse.modules.gateway.ledger_words import Ledger
+from clawpurse.modules.gateway.limits import Limits, LocalLimits, RedisLimits
 from clawpurse.modules.gateway.methods import Management
 from clawpurse.modules.gateway.own_paths import OwnPaths
 from clawpurse.modules.gateway.registry import ROLE, Registry
@@ -65,6 +66,7 @@ class Gateway(Service):
         self._front: Front | None = None
         self._store: Store | None = None
         self._dues: Dues | None = None
+        self._limits: RedisLimits | None = None
         self._upstreams: dict[str, Upstream] = {}
         self._changed = trio.Event()
         self._make_guard: Callable[[GatewayConfig], Guard] = _nobody
@@ -112,6 +114,10 @@ class Gateway(Service):
         async with AsyncExitStack() as opened:
             store = await self._open_store(config, host)
             opened.callback(store.close)
+            if config.redis:
+                local = LocalLimits(trio.current_time)
+                self._limits = RedisLimits(config.redis, config.when_redis_is_gone, local)
+                opened.callback(self._limits.close)
             serving: list[trio.CancelScope] = []
             async with trio.open_nursery() as nursery:
                 await nursery.start(_shielded, serving, store.run)
@@ -172,13 +178,16 @@ class Gateway(Service):
         node = _Asked(host)
         ledger = Ledger(node, config.payee, host.network.chain_id, host.network.genesis_hash)
         accounts = Accounts(node, host.now_ms)
+        limits: Limits = LocalLimits(trio.current_time)
+        if self._limits is not None:
+            limits = self._limits
         registry = Registry(store, accounts, host.roles, host.network.genesis_hash, host.now_ms)
         access = AccessGuard(
             host.authenticators,
             accounts,
             host.roles,
             host.now_ms,
-            trio.current_time,
+            limits,
         )
 
         def guard(config: GatewayConfig) -> Guard:

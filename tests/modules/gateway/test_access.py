@@ -12,6 +12,7 @@ import pytest
 from clawpurse.ledger.address import account_text
 from clawpurse.ledger.crypto import public_key_of, sign
 from clawpurse.modules.gateway.access import SKEW_S, AccessGuard, Accounts, signature_base
+from clawpurse.modules.gateway.limits import LocalLimits
 from clawpurse.modules.kit.service.callers import LedgerRoles
 from clawpurse.modules.kit.web.errors import NOT_FOUND, RpcError
 from clawpurse.modules.kit.web.grants import Grant, NotAuthentic
@@ -95,7 +96,7 @@ async def world_of(origin: Origin | None = None, **route: Any) -> AsyncIterator[
         Accounts(node, lambda: NOW_MS),
         LedgerRoles(node, lambda: round(clock[0] * 1000)),
         lambda: NOW_MS,
-        lambda: clock[0],
+        LocalLimits(lambda: clock[0]),
     )
     routes = ({"name": "x", "path": "/x/**", "upstream": "x", **route},)
     async with gate_of({"x": origin or Origin()}, guard, routes=routes) as gate:

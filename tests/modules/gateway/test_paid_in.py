@@ -16,6 +16,7 @@ from clawpurse.modules.gateway import store as tables
 from clawpurse.modules.gateway.access import AccessGuard, Accounts
 from clawpurse.modules.gateway.front import State
 from clawpurse.modules.gateway.ledger_words import Ledger
+from clawpurse.modules.gateway.limits import LocalLimits
 from clawpurse.modules.gateway.own_paths import OwnPaths
 from clawpurse.modules.gateway.selling import Selling
 from clawpurse.modules.kit.service.callers import LedgerRoles
@@ -39,7 +40,7 @@ async def shop_with_accounts(folder: Path, origin: Origin | None = None) -> Asyn
             Accounts(node, lambda: NOW_MS),
             LedgerRoles(node, lambda: 0),
             lambda: NOW_MS,
-            lambda: 100.0,
+            LocalLimits(lambda: 100.0),
         )
         secret = await shop.store.write(tables.secret)
         state = shop.gate.front.state
